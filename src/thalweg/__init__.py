@@ -1,0 +1,87 @@
+"""Thalweg: event-driven processing of large data, one program over history and over live events.
+
+Example:
+    >>> import thalweg as tw
+    >>> from thalweg import col, count
+    >>> print(tw.tumbling("1m"), col("price").sum(), count())
+    tumbling(1m) col("price").sum() count()
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from thalweg.app import App
+    from thalweg.core.errors import (
+        CheckError,
+        LedgerError,
+        PlanError,
+        SinkError,
+        SourceError,
+        StateError,
+        ThalwegError,
+        UnsupportedError,
+    )
+    from thalweg.engine.contract import Report
+    from thalweg.plan.expr import aggregate, coalesce, col, concat_str, count, lit, when
+    from thalweg.plan.windows import cumulating, hopping, tumbling
+    from thalweg.stream import Stream
+
+__version__ = "0.1.0.dev0"
+
+_HOMES = {
+    "App": "thalweg.app",
+    "CheckError": "thalweg.core.errors",
+    "LedgerError": "thalweg.core.errors",
+    "PlanError": "thalweg.core.errors",
+    "Report": "thalweg.engine.contract",
+    "SinkError": "thalweg.core.errors",
+    "SourceError": "thalweg.core.errors",
+    "StateError": "thalweg.core.errors",
+    "Stream": "thalweg.stream",
+    "ThalwegError": "thalweg.core.errors",
+    "UnsupportedError": "thalweg.core.errors",
+    "aggregate": "thalweg.plan.expr",
+    "coalesce": "thalweg.plan.expr",
+    "col": "thalweg.plan.expr",
+    "concat_str": "thalweg.plan.expr",
+    "count": "thalweg.plan.expr",
+    "cumulating": "thalweg.plan.windows",
+    "hopping": "thalweg.plan.windows",
+    "lit": "thalweg.plan.expr",
+    "tumbling": "thalweg.plan.windows",
+    "when": "thalweg.plan.expr",
+}
+
+__all__ = [
+    "App",
+    "CheckError",
+    "LedgerError",
+    "PlanError",
+    "Report",
+    "SinkError",
+    "SourceError",
+    "StateError",
+    "Stream",
+    "ThalwegError",
+    "UnsupportedError",
+    "aggregate",
+    "coalesce",
+    "col",
+    "concat_str",
+    "count",
+    "cumulating",
+    "hopping",
+    "lit",
+    "tumbling",
+    "when",
+]
+
+
+def __getattr__(name: str) -> object:
+    # Names load when first used, so that `thalweg --help` need not wait for Arrow.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'thalweg' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

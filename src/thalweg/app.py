@@ -1,0 +1,265 @@
+"""The app: what is read, what is written, and how it is run."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Final, Literal
+
+import pyarrow as pa
+import pyarrow.types as t
+
+from thalweg.core.duration import duration_us
+from thalweg.core.errors import PlanError, UnsupportedError, user_place
+from thalweg.core.ports import Sink, Source
+from thalweg.core.schema import schema_of
+from thalweg.engine.contract import Engine, Report, Run, RunOptions, Until
+from thalweg.observe.status import following
+from thalweg.plan.expr import as_expr, infer, show
+from thalweg.plan.nodes import Plan, Read, ViewOutput, Write
+from thalweg.stream import Stream
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_KEPT: Final = "kept"
+TimeUnit = Literal["s", "ms", "us", "ns"]
+Duration = str | timedelta
+
+
+class App:
+    """A pipeline: streams that are read, computed and written.
+
+    Args:
+        name: Names the pipeline and, on disk, its state: letters, digits and ``_ . -``.
+
+    Raises:
+        PlanError: The name cannot be used.
+
+    Example:
+        >>> import thalweg as tw
+        >>> from thalweg.connect import memory, view
+        >>> app = tw.App("visits")
+        >>> visits = app.read(memory([{"page": "/a"}, {"page": "/b"}, {"page": "/a"}]))
+        >>> _ = visits.group_by("page").agg(n=tw.count()).write(view("per_page"))
+        >>> app.batch().view("per_page").to_pylist()
+        [{'page': '/a', 'n': 2}, {'page': '/b', 'n': 1}]
+    """
+
+    def __init__(self, name: str) -> None:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise PlanError(f"App({name!r}): a name is made of letters, digits and _ . - and starts with a letter or digit")
+        self.name = name
+        self._writes: list[Write] = []
+        self._reads: list[Read] = []
+        self._current: Run | None = None
+
+    def read(
+        self,
+        source: Source,
+        schema: object = None,
+        time: object = None,
+        time_unit: TimeUnit | None = None,
+        lateness: Duration = "0s",
+        idle_timeout: Duration | None = "30s",
+        max_jump: Duration | None = None,
+        id: str | None = None,
+    ) -> Stream:
+        """Read a source.
+
+        Args:
+            source: Where the events come from (``thalweg.connect``).
+            schema: A dataclass, TypedDict, pydantic model, msgspec Struct, annotated class or Arrow schema. Without
+                it the source's own, or inferred. Rows that break it are rejected, the rest flow on.
+            time: The event time: a column, or an expression over the decoded row.
+            time_unit: The unit of an integer time: ``s``, ``ms``, ``us`` or ``ns``.
+            lateness: How far a row may lie behind the greatest time before it in its partition and still count.
+            idle_timeout: In live runs, after how much silence a partition no longer holds windows open; None: never.
+            max_jump: Rejects rows whose time is further than this ahead of all before them in their partition.
+            id: For sources that can't seek back: the column by which redeliveries are dropped.
+
+        Raises:
+            PlanError: The schema, the time or a duration cannot be used.
+            SourceError: The source cannot be looked at to infer its schema.
+        """
+        if not isinstance(source, Source):
+            raise PlanError(f"app.read({source!r}): a source of thalweg.connect is wanted, such as files(…) or memory(…)")
+        if id is not None:
+            raise UnsupportedError(f"app.read(id={id!r}): {source.describe()} can seek, so nothing is delivered twice")
+        found = schema if schema is not None else source.schema()
+        if found is None:
+            raise PlanError(f"app.read({source.describe()}): its columns are not known; give schema=")
+        columns = schema_of(found)
+        for name in columns.names:
+            if name.startswith("__") or name == "_weight":
+                raise PlanError(f'the column "{name}" has a name that Thalweg keeps for itself; rename it')
+        expr = None if time is None else as_expr(time, column=True)
+        if expr is not None:
+            kind = infer(expr, columns).type
+            if t.is_integer(kind):
+                if time_unit not in ("s", "ms", "us", "ns"):
+                    raise PlanError(f'app.read(time={show(expr)}): it is {kind}; say time_unit="s", "ms", "us" or "ns"')
+            elif not (t.is_timestamp(kind) or t.is_date(kind)):
+                hint = "; parse it with time=col(…).str.to_datetime()" if t.is_string(kind) else ""
+                raise PlanError(f"app.read(time={show(expr)}): an event time is a timestamp, not {kind}{hint}")
+            elif time_unit is not None:
+                raise PlanError(f"app.read(time_unit={time_unit!r}): the time is {kind} and has its unit already")
+        node = Read(
+            source=source,
+            declared=schema is not None,
+            time=expr,
+            time_unit=time_unit,
+            lateness_us=duration_us(lateness, "lateness"),
+            idle_timeout_us=None if idle_timeout is None else duration_us(idle_timeout, "idle_timeout"),
+            max_jump_us=None if max_jump is None else duration_us(max_jump, "max_jump"),
+            schema=columns,
+            changing=False,
+            timed=expr is not None,
+            place=user_place(),
+        )
+        self._reads.append(node)
+        return Stream(node, self)
+
+    @property
+    def plan(self) -> Plan:
+        """What the app computes.
+
+        Raises:
+            PlanError: Nothing is written.
+        """
+        if not self._writes:
+            raise PlanError(f'the app "{self.name}" writes nothing; end a stream with .write(view("…"))')
+        return Plan(self.name, tuple(self._writes))
+
+    def add_write(self, write: Write) -> None:
+        """Note the end of a stream; ``Stream.write`` calls it.
+
+        Raises:
+            PlanError: The output is used twice, or is the stream's own source.
+        """
+        output = write.output
+        if isinstance(output, ViewOutput):
+            if any(isinstance(w.output, ViewOutput) and w.output.name == output.name for w in self._writes):
+                raise PlanError(f'two streams are written to the view "{output.name}"; a view\'s name is used once')
+        elif output.target is not None:
+            for node in Plan(self.name, (write,)).nodes():
+                if isinstance(node, Read) and _within(output, node.source):
+                    raise PlanError(
+                        f"{output.describe()} writes into what {node.source.describe()} reads, and would read its own "
+                        "output; write somewhere else"
+                    )
+            if any(isinstance(w.output, Sink) and w.output.target == output.target for w in self._writes):
+                raise PlanError(f"two streams are written to {output.describe()}; give each its own place")
+        self._writes.append(write)
+
+    def run(
+        self,
+        data: str | Path | None = _KEPT,
+        until: Until | None = None,
+        max_step_rows: int | None = None,
+        checkpoint: Duration = "1s",
+        quiet: bool = False,
+        engine: Engine | None = None,
+    ) -> Report:
+        """Run live: until stopped, or until the end that is asked for.
+
+        Args:
+            data: The directory that keeps the state, ``.thalweg/apps/NAME`` by default; None keeps none.
+            until: ``caught-up`` stops at what is there now and keeps open windows for the next run; ``end``
+                declares the input complete and closes everything.
+            max_step_rows: The most rows that one step takes from each partition.
+            checkpoint: The time between two checkpoints.
+            quiet: Whether to show no status at the terminal.
+            engine: What runs it; this process by default.
+
+        Raises:
+            PlanError: The program cannot be run, or an argument is wrong.
+            SourceError, SinkError, StateError: Something outside failed.
+        """
+        if until not in (None, "caught-up", "end"):
+            raise PlanError(f'app.run(until={until!r}): allowed are None, "caught-up" and "end"')
+        directory = Path(".thalweg/apps") / self.name if data == _KEPT else None if data is None else Path(data)
+        options = RunOptions(
+            data=directory,
+            until=until,
+            max_step_rows=_step_rows(max_step_rows),
+            checkpoint_us=duration_us(checkpoint, "checkpoint"),
+        )
+        return self.start(options, quiet=quiet, engine=engine)
+
+    def batch(self, max_step_rows: int | None = None, quiet: bool = True, engine: Engine | None = None) -> Report:
+        """Run once over history to the end; keeps no state and replaces outputs.
+
+        Raises:
+            PlanError: The program cannot be run.
+            SourceError, SinkError: Something outside failed.
+        """
+        options = RunOptions(until="end", max_step_rows=_step_rows(max_step_rows), fresh=True)
+        return self.start(options, quiet=quiet, engine=engine)
+
+    def start(self, options: RunOptions, *, quiet: bool = True, engine: Engine | None = None) -> Report:
+        """Run with every option; ``run`` and ``batch`` are what programs use."""
+        run = (engine or _embedded()).start(self.plan, options)
+        self._current = run
+        with _signals_stop(run), following(run, quiet=quiet or not sys.stderr.isatty()):
+            return run.run()
+
+    def stop(self) -> None:
+        """Ask a run that goes on in another thread to checkpoint and stop."""
+        if self._current is not None:
+            self._current.stop()
+
+    def view(self, name: str) -> pa.Table:
+        """Return a view's rows as of the latest step of the current (or last) run; from any thread.
+
+        Raises:
+            PlanError: The app was not run yet, or has no such view.
+        """
+        if self._current is None:
+            raise PlanError(f'app.view("{name}"): the app has not been run yet')
+        return self._current.view(name)
+
+
+def _embedded() -> Engine:
+    from thalweg.engine.embedded.loop import Embedded  # engines load when a plan runs
+
+    return Embedded()
+
+
+def _step_rows(rows: int | None) -> int | None:
+    if rows is not None and (not isinstance(rows, int) or rows < 1):
+        raise PlanError(f"max_step_rows={rows!r}: a whole number from 1, or None")
+    return rows
+
+
+def _within(sink: Sink, source: Source) -> bool:
+    read = getattr(source, "target", None)
+    if sink.target is None or read is None:
+        return False
+    target, origin = Path(sink.target).absolute(), Path(read).absolute()
+    folder = origin if not any(c in origin.name for c in "*?[") else origin.parent
+    return target == folder or folder in target.parents or (folder.is_file() and target == folder.parent)
+
+
+@contextmanager
+def _signals_stop(run: Run) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM stop a run cleanly; a second Ctrl-C stops it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        run.stop()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

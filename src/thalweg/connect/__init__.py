@@ -1,0 +1,35 @@
+"""Sources and sinks, one module per system, exported by name.
+
+Importing this package loads no client: what needs more than Arrow itself is loaded when it is named.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from thalweg.connect._call import call
+from thalweg.connect._memory import memory
+from thalweg.connect._stdout import stdout
+from thalweg.connect._view import View, view
+
+if TYPE_CHECKING:
+    from thalweg.connect._files import files
+    from thalweg.connect._flights import flights
+    from thalweg.connect._nexmark import nexmark
+
+__all__ = ["View", "call", "files", "flights", "memory", "nexmark", "stdout", "view"]
+
+_LOADED_WHEN_NAMED = {"files": "_files", "flights": "_flights", "nexmark": "_nexmark"}
+
+
+def __getattr__(name: str) -> Any:  # a module's attribute may be anything
+    if name not in _LOADED_WHEN_NAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; there are: {', '.join(__all__)}")
+    loaded = getattr(import_module(f"{__name__}.{_LOADED_WHEN_NAMED[name]}"), name)
+    globals()[name] = loaded
+    return loaded
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

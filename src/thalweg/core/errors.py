@@ -1,0 +1,112 @@
+"""Every error that Thalweg raises on purpose.
+
+The tree::
+
+    ThalwegError
+    ├── PlanError (ValueError)        a mistake in the program, found while it is built
+    │   └── UnsupportedError          right, but not on this engine
+    ├── SourceError (OSError)         a source cannot be opened or read
+    ├── SinkError (OSError)           a sink cannot be opened or written
+    ├── StateError (RuntimeError)     saved state is missing, locked, damaged or of another program
+    ├── LedgerError (RuntimeError)    rows went in that did not come out: a fault in Thalweg
+    └── CheckError (AssertionError)   two ways of running a pipeline gave different results
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).resolve().parent.parent)
+_PROGRAMS = str(Path(_PACKAGE) / "demo")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A line of the user's program."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+def user_place() -> Place | None:
+    """Return the innermost line on the call stack that is not Thalweg's own."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        own = file.startswith(_PACKAGE) and not file.startswith(_PROGRAMS)
+        # Generated __init__ methods and C callbacks have no file of their own.
+        if not own and not file.startswith("<"):
+            return Place(file, frame.f_lineno)
+        frame = frame.f_back  # type: ignore[assignment]  # the last frame's f_back is None
+    return None
+
+
+def near(name: str, allowed: Iterable[str]) -> str:
+    """Return the end of a message: the names close to a wrong one, or all that is allowed.
+
+    Example:
+        >>> near("prise", ["price", "user"])
+        'did you mean "price"?'
+        >>> near("zzz", ["price", "user"])
+        'there are: price, user'
+    """
+    names = list(allowed)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if close:
+        return "did you mean " + " or ".join(f'"{c}"' for c in close) + "?"
+    if not names:
+        return "there are none"
+    shown = ", ".join(names[:20])
+    return f"there are: {shown}" + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
+class ThalwegError(Exception):
+    """Base of every error that Thalweg raises on purpose."""
+
+
+class PlanError(ThalwegError, ValueError):
+    """A mistake in the program, raised where the stream is built.
+
+    Args:
+        message: What is wrong, what was allowed, what to do.
+        place: The line of the program; the caller's by default.
+    """
+
+    def __init__(self, message: str, *, place: Place | None = None) -> None:
+        self.message = message
+        self.place = place or user_place()
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.place})" if self.place else self.message
+
+
+class UnsupportedError(PlanError):
+    """The program is right, but the engine cannot run a part of it."""
+
+
+class SourceError(ThalwegError, OSError):
+    """A source cannot be opened or read."""
+
+
+class SinkError(ThalwegError, OSError):
+    """A sink cannot be opened or written."""
+
+
+class StateError(ThalwegError, RuntimeError):
+    """Saved state is missing, locked, damaged or of another program."""
+
+
+class LedgerError(ThalwegError, RuntimeError):
+    """Rows went into an operator that neither came out nor are held: a fault in Thalweg."""
+
+
+class CheckError(ThalwegError, AssertionError):
+    """Two ways of running a pipeline gave different results."""

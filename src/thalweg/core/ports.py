@@ -1,0 +1,213 @@
+"""The ports: what a source and a sink are to the engine. Data is Arrow.
+
+A source has partitions. Within a partition rows have an order and every cut between two rows has a
+*position*, a JSON value that the source alone understands and from which it can read on. A sink gets
+one Arrow table per step and makes everything visible at each commit.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
+
+import pyarrow as pa
+
+from thalweg.core.schema import Schema
+
+Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that could not be decoded.
+
+    Attributes:
+        place: Where it stands, for people: ``clicks.ndjson:17``.
+        reason: What is wrong with it and what was allowed.
+        raw: The row as it was received, whole.
+        column: The column at fault, where it is one.
+    """
+
+    place: str
+    reason: str
+    raw: bytes
+    column: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceBatch:
+    """A run of rows of one partition.
+
+    Attributes:
+        data: The decoded rows, in the partition's order.
+        position: Where to read on: after the last row of this batch, decoded or rejected.
+        locate: Gives the place of row *i* of ``data``, for people.
+        rejected: The rows in between that could not be decoded.
+    """
+
+    data: pa.RecordBatch
+    position: Json
+    locate: Callable[[int], str]
+    rejected: Sequence[Rejected] = ()
+
+
+class Nothing(enum.Enum):
+    """Why a read gave no batch."""
+
+    NOW = "now"
+    """Nothing is there now; more may come."""
+    EVER = "ever"
+    """The partition has given all that it will give in this run."""
+
+
+class PartitionReader(Protocol):
+    """Reads one partition, in order, from a position."""
+
+    def read(self, max_rows: int, timeout_s: float) -> SourceBatch | Nothing:
+        """Return the next rows, at most ``max_rows`` (rejected ones count).
+
+        Waits up to ``timeout_s`` for the first row; with 0 it returns at once.
+
+        Raises:
+            SourceError: The partition cannot be read on.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what the reader holds."""
+        ...
+
+
+class OpenSource(Protocol):
+    """A source that is being read."""
+
+    def partitions(self) -> Sequence[str]:
+        """Return the names of the partitions there are now; ones found before keep their names.
+
+        A live run asks again from time to time, so that new partitions are found.
+        """
+        ...
+
+    def reader(self, partition: str, position: Json) -> PartitionReader:
+        """Return a reader of a partition from a position (None: its beginning)."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the source holds."""
+        ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Describes where events come from; opening it does the first I/O beyond a look at the schema."""
+
+    @property
+    def name(self) -> str:
+        """A short name for plans, reports and the test kit."""
+        ...
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing can ever be added once it was read to its end (data in memory, generators)."""
+        ...
+
+    @property
+    def prefetch(self) -> bool:
+        """Whether reading waits for I/O or works hard, so that it belongs on a thread of its own."""
+        ...
+
+    def describe(self) -> str:
+        """Return one line for the plan, such as ``files(clicks/*.ndjson)``."""
+        ...
+
+    def schema(self) -> pa.Schema | None:
+        """Return the schema of the data, looking at it where needed; None if it must be declared.
+
+        Raises:
+            SourceError: The data cannot be looked at.
+        """
+        ...
+
+    def open(self, schema: Schema) -> OpenSource:
+        """Start to read. Batches have the schema's columns, or the source's own types for them:
+        the engine casts what is typed; a source of text decodes to the schema's types itself.
+
+        Raises:
+            SourceError: The source cannot be opened.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRequest:
+    """What a sink is about to get.
+
+    Attributes:
+        schema: The columns; a changing stream has ``_weight`` (int64) as the last one.
+        changing: Whether rows can be withdrawn.
+        key: The columns that name a row, where the plan knows them.
+        epoch: The last checkpoint that was committed, 0 for none: what the sink holds of later
+            ones is from a run that died and is to be removed.
+        fresh: Whether the run starts from nothing and keeps no state (``batch``): the output is replaced.
+    """
+
+    schema: pa.Schema
+    changing: bool
+    key: tuple[str, ...] | None
+    epoch: int
+    fresh: bool
+
+
+class SinkWriter(Protocol):
+    """Writes one output. All calls come from one thread."""
+
+    def write(self, rows: pa.Table) -> None:
+        """Take the rows of one step.
+
+        Raises:
+            SinkError: They cannot be written.
+        """
+        ...
+
+    def commit(self, epoch: int) -> None:
+        """Make all that was written since the last commit durable and visible, under this epoch."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the writer holds; what was not committed is dropped."""
+        ...
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Describes where results go."""
+
+    @property
+    def name(self) -> str:
+        """A short name for plans and reports."""
+        ...
+
+    @property
+    def changes(self) -> Literal["refused", "applied", "passed on"]:
+        """What becomes of a changing stream: refused when the plan is built, applied to a keyed
+        table, or passed on as signed rows."""
+        ...
+
+    @property
+    def target(self) -> str | None:
+        """The path or address that it writes to, to find a sink that writes into its own source."""
+        ...
+
+    def describe(self) -> str:
+        """Return one line for the plan."""
+        ...
+
+    def open(self, request: WriteRequest) -> SinkWriter:
+        """Start to write.
+
+        Raises:
+            SinkError: The target cannot be opened.
+        """
+        ...

@@ -1,0 +1,165 @@
+"""What every engine does: run a plan, tell how it goes, report what came out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
+
+import pyarrow as pa
+
+from thalweg.core.clock import Clock, SystemClock
+from thalweg.core.errors import PlanError, near
+from thalweg.plan.nodes import Plan
+
+Until: TypeAlias = Literal["caught-up", "end"]
+Pick: TypeAlias = Callable[[Sequence[str]], Sequence[tuple[str, int]]]
+"""Chooses, of partitions named ``read/partition``, which to read in a step and how many rows of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a plan is run.
+
+    Attributes:
+        data: The directory that keeps the state; None keeps none.
+        until: When to stop: at what is there now, at the end of the input, or (None) when told to.
+        max_step_rows: The most rows that one step takes from each partition.
+        checkpoint_us: The time between two checkpoints, in microseconds.
+        fresh: Whether outputs are replaced (``batch``).
+        clock: Where time comes from.
+        pick: Overrides which partitions a step reads; for tests.
+        replay: Idle and new partitions as an earlier run recorded them.
+    """
+
+    data: Path | None = None
+    until: Until | None = None
+    max_step_rows: int | None = None
+    checkpoint_us: int = 1_000_000
+    fresh: bool = False
+    clock: Clock = field(default_factory=SystemClock)
+    pick: Pick | None = None
+    replay: Sequence[TimeException] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TimeException:
+    """A partition whose watermark was held up to a floor from some row on.
+
+    Attributes:
+        read: The number of the plan's read step.
+        partition: The partition's name.
+        row: How many of the partition's rows were decoded before.
+        floor: The watermark from then on, in microseconds since 1970.
+        why: ``idle`` (it had been silent) or ``new`` (it was discovered later).
+    """
+
+    read: int
+    partition: str
+    row: int
+    floor: int
+    why: Literal["idle", "new"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How a run is going.
+
+    Attributes:
+        seconds: Since its start.
+        rows_in: Rows read, rejected ones included.
+        rows_out: Rows given to sinks and views.
+        watermark_us: The least watermark of the sources; None while unknown or when all is read.
+        holder: The partition that holds it.
+        open_windows: Windows that hold rows.
+        held: Rows (for windows: pairs) in the state, at the last checkpoint.
+        late: Rows late, per missed window.
+        rejected: Rows rejected.
+        epoch: The last checkpoint.
+    """
+
+    seconds: float
+    rows_in: int
+    rows_out: int
+    watermark_us: int | None
+    holder: str | None
+    open_windows: int
+    held: int
+    late: int
+    rejected: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run did.
+
+    Attributes:
+        views: The views' rows by name.
+        late: Late rows: ``step, partition, position, reason, time, watermark, window_start, window_end, row, encoding``.
+        errors: Rejected rows: ``step, place, column, reason, traceback, row, encoding``.
+        ledger: What became of every row, per step.
+        rows_in: Rows read, rejected ones included.
+        seconds: How long it took.
+        open_windows: Windows that still hold rows.
+        exceptions: Partitions that were idle or new, as recorded.
+        late_rows: How many rows were late, per missed window; ``late`` holds the first of them only, if they are many.
+        error_rows: How many rows were rejected; ``errors`` likewise.
+        sealed: Whether the state's input had been declared complete, so that nothing was read.
+    """
+
+    views: Mapping[str, pa.Table]
+    late: pa.Table
+    errors: pa.Table
+    ledger: pa.Table
+    rows_in: int
+    seconds: float
+    open_windows: int
+    exceptions: tuple[TimeException, ...] = ()
+    late_rows: int = 0
+    error_rows: int = 0
+    sealed: bool = False
+
+    def view(self, name: str) -> pa.Table:
+        """Return a view's rows, sorted by its key.
+
+        Raises:
+            PlanError: There is no such view.
+        """
+        if name not in self.views:
+            raise PlanError(f'there is no view "{name}"; {near(name, self.views)}')
+        return self.views[name]
+
+
+class Run(Protocol):
+    """A plan that is being run."""
+
+    def run(self) -> Report:
+        """Run until the end that was asked for, or until stopped."""
+        ...
+
+    def stop(self, *, soon: threading.Event | None = None) -> None:
+        """Ask the run to checkpoint and stop; from any thread or signal handler."""
+        ...
+
+    def progress(self) -> Progress:
+        """Return how it is going; from any thread."""
+        ...
+
+    def view(self, name: str) -> pa.Table:
+        """Return a view's rows as of the latest step; from any thread."""
+        ...
+
+
+class Engine(Protocol):
+    """Runs plans."""
+
+    def start(self, plan: Plan, options: RunOptions) -> Run:
+        """Return a run of the plan that has not read anything yet.
+
+        Raises:
+            UnsupportedError: The engine cannot run a part of the plan.
+        """
+        ...

@@ -1,0 +1,156 @@
+"""Which windows rows belong to, and which of them they are late for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import polars as pl
+
+from thalweg.engine.embedded.buckets import Slice
+from thalweg.engine.embedded.rows import ROW, TIME, WATERMARK, WHY, Rows, visible
+from thalweg.plan.windows import Window
+
+_FIRST, _LAST, _FROM = "__first", "__last", "__from"
+_FEW_SLICES = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """Rows split by their windows.
+
+    Attributes:
+        slices: The rows that are in time, by first and last window end.
+        late: The rows that are late, one for each window that they missed, with its bounds.
+        outside: How many rows belong to no window.
+    """
+
+    slices: list[tuple[Slice, pl.DataFrame]]
+    late: Rows | None
+    outside: int
+
+
+def assign(window: Window, rows: Rows, prepared: pl.DataFrame) -> Assigned:
+    """Split rows by their windows.
+
+    Args:
+        window: The windows.
+        rows: The rows; those with ``WATERMARK`` are tested for being late.
+        prepared: What to split: a frame with the rows' ``TIME``, row by row the same.
+    """
+    if WATERMARK in rows.frame.columns:
+        return _split_late(window, rows, prepared)
+    parts = list(_slices(window, rows, prepared))
+    return Assigned(parts, None, prepared.height - sum(part.height for _, part in parts))
+
+
+def window_columns(names: tuple[str, ...]) -> tuple[str, str]:
+    """Return the names of the columns that say which window a late row missed."""
+    taken = "window_start" in names or "window_end" in names
+    return ("missed_window_start", "missed_window_end") if taken else ("window_start", "window_end")
+
+
+def _slices(window: Window, rows: Rows, prepared: pl.DataFrame) -> Iterator[tuple[Slice, pl.DataFrame]]:
+    """Split rows, none of them late, by the windows that they belong to.
+
+    Rows between two windows belong to none and are left out.
+
+    Args:
+        window: The windows.
+        rows: The rows, for the bounds of their times.
+        prepared: What to split: a frame with the rows' ``TIME``.
+    """
+    first, last = window.first_end(rows.low), window.last_end(rows.low)
+    if (first, last) == (window.first_end(rows.high), window.last_end(rows.high)):
+        if first <= last:
+            yield (first, last), prepared
+        return
+    starts = [rows.low]
+    while (upper := window.next_slice(starts[-1])) <= rows.high and len(starts) <= _FEW_SLICES:
+        starts.append(upper)
+    if upper <= rows.high:
+        yield from _split(window, prepared)
+        return
+    time = prepared.get_column(TIME)
+    for low in starts:
+        first, last = window.first_end(low), window.last_end(low)
+        if first > last:
+            continue
+        part = prepared.filter((time >= low) & (time < window.next_slice(low)))
+        if part.height:
+            yield (first, last), part
+
+
+def _split_late(window: Window, rows: Rows, prepared: pl.DataFrame) -> Assigned:
+    """Split rows, some of which may be late, by the windows that they belong to and are not late for."""
+    frame = rows.frame
+    ends = frame.select(
+        _first(window).alias(_FROM), _first_not_late(window).alias(_FIRST), _last(window).alias(_LAST)
+    )
+    good = list(_parted(pl.concat([prepared, ends.select(_FIRST, _LAST)], how="horizontal")))
+    stop = pl.min_horizontal(pl.col(_FIRST), pl.col(_LAST) + window.every_us)
+    missed = ends.select(pl.col(_FROM), stop.alias(_FIRST))
+    is_late = missed.get_column(_FIRST) > missed.get_column(_FROM)
+    outside = int((ends.get_column(_FROM) > ends.get_column(_LAST)).sum())
+    if not is_late.any():
+        return Assigned(good, None, outside)
+    names = visible(frame).columns
+    start, end = window_columns(tuple(names))
+    hidden = [name for name in (TIME, WATERMARK, WHY, ROW) if name in frame.columns]
+    late = (
+        pl.concat([frame.select(*names, *hidden), missed], how="horizontal")
+        .filter(is_late)
+        .with_columns(pl.int_ranges(_FROM, _FIRST, window.every_us).alias("__end"))
+        .explode("__end")
+        .with_columns(
+            _timestamp(_start(window, pl.col("__end"))).alias(start), _timestamp(pl.col("__end")).alias(end)
+        )
+        .select(*names, start, end, *hidden)
+    )
+    return Assigned(good, Rows(late, rows.low, rows.high, rows.origin), outside)
+
+
+def end_column(window: Window, end: int) -> tuple[pl.Expr, pl.Expr]:
+    """Return the columns of one window: its start and end."""
+    return (
+        _timestamp(pl.lit(window.start(end), pl.Int64)).alias("window_start"),
+        _timestamp(pl.lit(end, pl.Int64)).alias("window_end"),
+    )
+
+
+def _split(window: Window, prepared: pl.DataFrame) -> Iterator[tuple[Slice, pl.DataFrame]]:
+    yield from _parted(prepared.with_columns(_first(window).alias(_FIRST), _last(window).alias(_LAST)))
+
+
+def _parted(frame: pl.DataFrame) -> Iterator[tuple[Slice, pl.DataFrame]]:
+    inside = frame.filter(pl.col(_FIRST) <= pl.col(_LAST))
+    for key, part in inside.partition_by([_FIRST, _LAST], as_dict=True, include_key=False).items():
+        yield (int(key[0]), int(key[1])), part
+
+
+def _first(window: Window) -> pl.Expr:
+    time = pl.col(TIME)
+    grid = window.first_end(0) % window.every_us
+    return time - (time - grid) % window.every_us + window.every_us
+
+
+def _last(window: Window) -> pl.Expr:
+    time = pl.col(TIME)
+    step = window.size_us if window.kind == "cumulating" else window.every_us
+    return time - (time - window.offset_us) % step + window.size_us
+
+
+def _first_not_late(window: Window) -> pl.Expr:
+    first, mark = _first(window), pl.col(WATERMARK)
+    after = first + ((mark - first) // window.every_us + 1) * window.every_us
+    return pl.when(mark >= first).then(after).otherwise(first)
+
+
+def _start(window: Window, end: pl.Expr) -> pl.Expr:
+    if window.kind == "cumulating":
+        return end - 1 - (end - 1 - window.offset_us) % window.size_us
+    return end - window.size_us
+
+
+def _timestamp(us: pl.Expr) -> pl.Expr:
+    return us.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")

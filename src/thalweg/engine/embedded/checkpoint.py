@@ -1,0 +1,128 @@
+"""Checkpoints: the state of a run between two steps, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from thalweg.columnar.frames import to_frame
+from thalweg.core.errors import StateError
+from thalweg.engine.contract import TimeException
+from thalweg.engine.embedded.intake import Intake
+from thalweg.engine.embedded.ledger import Entry
+from thalweg.engine.embedded.stage import Stage
+from thalweg.engine.embedded.tray import Tray
+from thalweg.state.store import StateStore, Stored
+
+_COUNTS = ("rows_in", "pairs", "passed", "filtered", "late", "rejected", "absorbed", "released", "held", "rows_out")
+
+
+class Checkpoints:
+    """Writes and reads the checkpoints of one app.
+
+    Args:
+        directory: Where they are.
+        prints: The fingerprint of each stage's and read's node, by ledger entry.
+    """
+
+    def __init__(self, directory: Path, prints: Mapping[int, str]) -> None:
+        self._store = StateStore(directory)
+        self._prints = prints
+        self._written: dict[str, tuple[pl.DataFrame, Stored]] = {}
+        self._number = 0
+
+    def save(
+        self, epoch: int, stages: Sequence[Stage], intakes: Sequence[Intake], tray: Tray, *, sealed: bool
+    ) -> None:
+        """Write a checkpoint; only frames that are new since the last are written."""
+        files: dict[str, Stored] = {}
+        kept: dict[str, tuple[pl.DataFrame, Stored]] = {}
+        body: dict[str, Any] = {"epoch": epoch, "sealed": sealed, "stages": {}, "reads": {}}
+        for stage in stages:
+            name = self._prints[id(stage.entry)]
+            names: dict[str, list[str]] = {}
+            for key, frame in stage.snapshot():
+                stored = self._stored(f"{name}/{key}", frame, epoch)
+                kept[f"{name}/{key}"] = (frame, stored)
+                files[stored.file] = stored
+                names[key] = [stored.file, stored.sha256]
+            body["stages"][name] = {"frames": names, "counts": _counts(stage.entry)}
+        for intake in intakes:
+            body["reads"][self._prints[id(intake.entry)]] = {
+                "counts": _counts(intake.entry),
+                "watermark": intake.watermark(),
+                "exceptions": [asdict(e) for e in intake.exceptions],
+                "partitions": [
+                    [p.name, p.position, p.running_max, p.floor, p.why, p.rows, p.done]
+                    for p in intake.partitions.values()
+                ],
+            }
+        for kind, table in zip(("late", "errors"), tray.unsaved(), strict=True):
+            if table.num_rows:
+                self._store.write(f"{kind}/part-{epoch:08d}.arrow", table)
+        self._written = kept
+        self._store.commit(body, files)
+
+    def load(self, stages: Sequence[Stage], intakes: Sequence[Intake]) -> tuple[int, bool]:
+        """Restore the last checkpoint; return its epoch (0: there is none) and whether it is sealed.
+
+        Raises:
+            StateError: It is damaged, or of another program.
+        """
+        body = self._store.load()
+        if body is None:
+            return 0, False
+        known = {self._prints[id(thing.entry)] for thing in (*stages, *intakes)}
+        saved = set(body["stages"]) | set(body["reads"])
+        if known != saved:
+            raise StateError(
+                f"the state in {self._store.directory} is of another version of this program: {len(saved - known)} of "
+                f"its {len(saved)} steps have changed. Run the program that made it, or start anew: name another "
+                "directory with data=, or delete this one"
+            )
+        for stage in stages:
+            entry = body["stages"][self._prints[id(stage.entry)]]
+            frames = {
+                key: to_frame(self._store.read(Stored(file, digest))) for key, (file, digest) in entry["frames"].items()
+            }
+            stage.restore(frames)
+            _restore_counts(stage.entry, entry["counts"])
+        for intake in intakes:
+            saved_read = body["reads"][self._prints[id(intake.entry)]]
+            _restore_counts(intake.entry, saved_read["counts"])
+            intake.restore(
+                saved_read["watermark"],
+                [TimeException(**e) for e in saved_read["exceptions"]],
+                saved_read["partitions"],
+            )
+        return int(body["epoch"]), bool(body["sealed"])
+
+    def close(self) -> None:
+        """Unlock the directory."""
+        self._store.close()
+
+    def _stored(self, key: str, frame: pl.DataFrame, epoch: int) -> Stored:
+        before = self._written.get(key)
+        if before is not None and before[0] is frame:
+            return before[1]
+        self._number += 1
+        table = frame.to_arrow(compat_level=pl.CompatLevel.newest())
+        return self._store.write(f"files/{epoch:08d}-{self._number:06d}.arrow", table)
+
+
+def _counts(entry: Entry) -> dict[str, int]:
+    return {name: getattr(entry, name) for name in _COUNTS}
+
+
+def _restore_counts(entry: Entry, counts: Mapping[str, int]) -> None:
+    for name, value in counts.items():
+        setattr(entry, name, value)
+
+
+def prints_of(entries: Iterable[tuple[Entry, str]]) -> dict[int, str]:
+    """Return fingerprints by ledger entry."""
+    return {id(entry): fingerprint for entry, fingerprint in entries}

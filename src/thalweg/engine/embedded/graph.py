@@ -1,0 +1,193 @@
+"""A plan compiled to stages, and one step through them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from thalweg.engine.embedded.changing import ChangingAggregate
+from thalweg.engine.embedded.outputs import Outlet
+from thalweg.engine.embedded.rows import NEVER, Rows
+from thalweg.engine.embedded.stage import Output, Stage
+from thalweg.engine.embedded.stateless import Exploded, Fused, MappedBatches, MappedRows, United, nodes_fused
+from thalweg.engine.embedded.taps import Tap, error_rows, late_rows
+from thalweg.engine.embedded.windowed import ClosingWindows
+from thalweg.plan import nodes as n
+from thalweg.plan.show import step_name
+from thalweg.plan.windows import Window
+
+
+@dataclass(slots=True)
+class Vertex:
+    """A stage and what it is connected to.
+
+    Attributes:
+        stage: The operator; None for a read, whose rows come from its intake.
+        node: The plan's node.
+        inputs: The vertices that it reads.
+        late_to: The taps that take its late rows.
+        errors_to: The taps that take the rows that it rejects.
+        watermark: Its current watermark.
+    """
+
+    stage: Stage | None
+    node: n.Node
+    inputs: list[Vertex]
+    late_to: list[Tap] = field(default_factory=list)
+    errors_to: list[Tap] = field(default_factory=list)
+    watermark: int = NEVER
+    given: list[Rows] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The step's name."""
+        return self.stage.entry.step if self.stage is not None else step_name(self.node)
+
+
+class Graph:
+    """The compiled plan.
+
+    Args:
+        plan: What to compute.
+        outlet: Makes the end of a stream.
+    """
+
+    def __init__(self, plan: n.Plan, outlet: Callable[[n.Write, str], Outlet]) -> None:
+        numbers = plan.numbers()
+        consumers: dict[int, list[n.Node]] = {}
+        for node in numbers:
+            for needed in node.inputs:
+                consumers.setdefault(id(needed), []).append(node)
+        self._by_node: dict[int, Vertex] = {}
+        self.vertices: list[Vertex] = []
+        for node, number in numbers.items():
+            name = step_name(node, number)
+            vertex = self._vertex(node, name, consumers, outlet)
+            if vertex is not None:
+                self.vertices.append(vertex)
+                self._by_node[id(node)] = vertex
+        self.reads = [v for v in self.vertices if isinstance(v.node, n.Read)]
+        self.stages = [v.stage for v in self.vertices if v.stage is not None]
+
+    def connect(self, entries: Mapping[int, object]) -> None:
+        """Tell the ledger which operator feeds which; ``entries`` are the reads' by node identity."""
+        for vertex in self.vertices:
+            if vertex.stage is None or isinstance(vertex.stage, Tap):
+                continue
+            for source in vertex.inputs:
+                entry = source.stage.entry if source.stage is not None else entries[id(source.node)]
+                entry.feeds.append(vertex.stage.entry)  # type: ignore[attr-defined]  # entries of the ledger
+
+    def windows_below(self, read: Vertex) -> list[Window]:
+        """Return the windows that a source's rows reach without passing through state."""
+        found = []
+        for vertex in self._reached(read):
+            if isinstance(vertex.stage, (ClosingWindows, ChangingAggregate)) and vertex.stage.window is not None:
+                found.append(vertex.stage.window)
+        return found
+
+    def closing_below(self, read: Vertex) -> list[Vertex]:
+        """Return the windows that close of those, as vertices."""
+        return [v for v in self._reached(read) if isinstance(v.stage, ClosingWindows)]
+
+    def eager_below(self, read: Vertex) -> bool:
+        """Tell whether something that a source's rows reach at once wants every row at once."""
+        return any(
+            isinstance(v.stage, (Outlet, ChangingAggregate)) or v.late_to or v.errors_to for v in self._reached(read)
+        )
+
+    def user_code_below(self, read: Vertex) -> bool:
+        """Tell whether user code may reject rows of a source whose path is stateless."""
+        return any(isinstance(v.stage, (MappedRows, MappedBatches)) for v in self._reached(read))
+
+    def step(
+        self, taken: Mapping[int, Rows], watermarks: Mapping[int, int], note: Callable[[Vertex, Output], None]
+    ) -> None:
+        """Push one step's rows through every stage, inputs first.
+
+        Args:
+            taken: Rows by read node identity.
+            watermarks: The reads' watermarks by node identity.
+            note: Called with each stage's output.
+        """
+        for vertex in self.vertices:
+            stage = vertex.stage
+            if stage is None:
+                rows = taken.get(id(vertex.node))
+                vertex.given = [rows] if rows is not None and rows.frame.height else []
+                vertex.watermark = watermarks[id(vertex.node)]
+                continue
+            inputs = [rows for source in vertex.inputs for rows in source.given]
+            watermark = min(source.watermark for source in vertex.inputs)
+            if isinstance(stage, Tap):
+                vertex.given, vertex.watermark = stage.drain(), watermark
+                continue
+            if not inputs and watermark == vertex.watermark:
+                vertex.given = []
+                continue
+            out = stage.process(inputs, watermark)
+            vertex.given, vertex.watermark = out.rows, watermark
+            for tap in vertex.late_to:
+                tap.give(late_rows(out.late))
+            for tap in vertex.errors_to:
+                tap.give(error_rows(vertex.name, out.rejected))
+            if not isinstance(stage, (ClosingWindows, ChangingAggregate)):
+                stage.entry.rows_out += sum(rows.frame.height for rows in out.rows)
+            note(vertex, out)
+
+    def _vertex(
+        self,
+        node: n.Node,
+        name: str,
+        consumers: Mapping[int, Sequence[n.Node]],
+        outlet: Callable[[n.Write, str], Outlet],
+    ) -> Vertex | None:
+        readers = consumers.get(id(node), [])
+        if nodes_fused(node) and len(readers) == 1 and nodes_fused(readers[0]):
+            return None  # it runs as a part of the node that reads it
+        if isinstance(node, (n.Late, n.Errors)):
+            tap = Tap(node, name)
+            of = self._by_node[id(node.input)]
+            (of.late_to if isinstance(node, n.Late) else of.errors_to).append(tap)
+            return Vertex(tap, node, [of])
+        if isinstance(node, n.Read):
+            return Vertex(None, node, [])
+        chain: list[n.Node] = [node]
+        while nodes_fused(chain[0]) and id(chain[0].inputs[0]) not in self._by_node:
+            chain.insert(0, chain[0].inputs[0])
+        inputs = [self._by_node[id(needed)] for needed in chain[0].inputs]
+        return Vertex(_stage(node, chain, name, outlet), node, inputs)
+
+    def _reached(self, read: Vertex) -> list[Vertex]:
+        found: list[Vertex] = []
+        todo = [read]
+        while todo:
+            vertex = todo.pop()
+            found.append(vertex)
+            if vertex.stage is None or not isinstance(vertex.stage, (ClosingWindows, ChangingAggregate)):
+                todo += [v for v in self.vertices if vertex in v.inputs and not isinstance(v.stage, Tap)]
+        return found
+
+
+def _stage(
+    node: n.Node, chain: Sequence[n.Node], name: str, outlet: Callable[[n.Write, str], Outlet]
+) -> Stage:
+    match node:
+        case n.Filter() | n.Project() | n.Unnest():
+            return Fused(chain, name)  # type: ignore[arg-type]  # only fusible nodes make a chain
+        case n.Explode():
+            return Exploded(node, name)
+        case n.Union():
+            return United(node, name)
+        case n.MapRows():
+            return MappedRows(node, name)
+        case n.MapBatches():
+            return MappedBatches(node, name)
+        case n.Aggregate(window=window, emit="on_close") if window is not None:
+            return ClosingWindows(node, window, name)
+        case n.Aggregate() | n.ReduceByKey():
+            return ChangingAggregate(node, name)
+        case n.Write():
+            return outlet(node, name)
+        case _:
+            raise TypeError(f"no stage for {type(node).__name__}")

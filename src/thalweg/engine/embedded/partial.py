@@ -1,0 +1,384 @@
+"""Aggregates in parts: rows fold to partial aggregates, partials merge, and finish to results.
+
+A ``Partial`` has one row per group in ``main`` and, for aggregates whose state is not one value per
+group (distinct values, counts per value, the earliest row), a *side* frame each. Merging does not
+depend on order or grouping, so a group may be folded in any pieces. Float sums are the exception
+that semantics allows: their last bits depend on the pieces.
+
+Integer sums stay in 64 bits where a bound (rows × greatest magnitude) proves that they fit, else they
+are 128 bits wide. Float sums are kept a second time, scaled by 2⁻⁶⁴, where the bound says that an
+intermediate sum could overflow.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import polars as pl
+
+COUNT: Final = "__n"
+"""Rows in the group; every partial has it, so that the ledger can be counted from state."""
+
+_INT_LIMIT = 2**63
+_FLOAT_LIMIT = 1e300
+_SCALE = 2.0**-64
+_STREAMING_ROWS = 50_000
+_INT64_MIN, _INT64_MAX, _UINT64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
+
+Exprs = list[pl.Expr]
+Function = Callable[[pl.Expr], pl.Expr]
+
+
+@dataclass(slots=True)
+class Partial:
+    """Partial aggregates of some rows.
+
+    Attributes:
+        main: One row per group: keys, COUNT, and the flat parts.
+        sides: Side frames by aggregate number.
+        bounds: By aggregate number, what no sum of magnitudes in here exceeds.
+    """
+
+    main: pl.DataFrame
+    sides: dict[int, pl.DataFrame] = field(default_factory=dict)
+    bounds: dict[int, float] = field(default_factory=dict)
+
+
+class Flat(ABC):
+    """An aggregate whose state is a few values per group, held as columns of the main frame."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.argument = pl.col(f"__a{number}_0")
+        self.result_name = f"__r{number}"
+
+    def column(self, part: str) -> str:
+        """Return the name of a part's column."""
+        return f"__p{self.number}_{part}"
+
+    def bound(self, rows: pl.DataFrame) -> float | None:
+        """Return the bound of the rows' sum, for sums."""
+        return None
+
+    @abstractmethod
+    def fold(self, bound: float) -> Exprs:
+        """Return what makes parts from a group's rows."""
+
+    @abstractmethod
+    def merge(self, bound: float) -> Exprs:
+        """Return what makes parts from a group's parts."""
+
+    def aligned(self, main: pl.DataFrame, bound: float) -> Exprs:
+        """Return what a main frame needs before it is merged with others under this bound."""
+        return []
+
+    @abstractmethod
+    def finish(self, main: pl.DataFrame) -> Exprs:
+        """Return what makes the result from merged parts."""
+
+
+class CountRows(Flat):
+    """``count()``: the group's rows."""
+
+    def fold(self, bound: float) -> Exprs:
+        return []
+
+    def merge(self, bound: float) -> Exprs:
+        return []
+
+    def finish(self, main: pl.DataFrame) -> Exprs:
+        return [pl.col(COUNT).alias(self.result_name)]
+
+
+class CountValues(Flat):
+    """``col.count()``: the values that are not null."""
+
+    def fold(self, bound: float) -> Exprs:
+        return [self.argument.count().cast(pl.Int64).alias(self.column("n"))]
+
+    def merge(self, bound: float) -> Exprs:
+        return [pl.col(self.column("n")).sum()]
+
+    def finish(self, main: pl.DataFrame) -> Exprs:
+        return [pl.col(self.column("n")).alias(self.result_name)]
+
+
+class Simple(Flat):
+    """An aggregate that merges by itself: minimum, maximum, any, all."""
+
+    def __init__(self, number: int, function: Function) -> None:
+        super().__init__(number)
+        self._function = function
+
+    def fold(self, bound: float) -> Exprs:
+        return [self._function(self.argument).alias(self.column("v"))]
+
+    def merge(self, bound: float) -> Exprs:
+        return [self._function(pl.col(self.column("v")))]
+
+    def finish(self, main: pl.DataFrame) -> Exprs:
+        return [pl.col(self.column("v")).alias(self.result_name)]
+
+
+class IntegerSum(Flat):
+    """Sum of integers, exact; with ``mean`` divided by their count.
+
+    Args:
+        number: The aggregate's number.
+        result: The type of the sum.
+        mean: Whether the mean is asked for instead.
+    """
+
+    def __init__(self, number: int, result: pl.DataType, *, mean: bool = False) -> None:
+        super().__init__(number)
+        self._result = result
+        self.mean = mean
+
+    def bound(self, rows: pl.DataFrame) -> float:
+        values = rows.get_column(f"__a{self.number}_0")
+        low, high = values.min(), values.max()
+        if low is None or high is None:
+            return 0
+        return max(abs(int(low)), abs(int(high))) * rows.height  # type: ignore[call-overload]  # integers here
+
+    def fold(self, bound: float) -> Exprs:
+        parts = [self.argument.cast(_width(bound)).sum().alias(self.column("s"))]
+        if self.mean:
+            parts.append(self.argument.count().cast(pl.Int64).alias(self.column("n")))
+        return parts
+
+    def aligned(self, main: pl.DataFrame, bound: float) -> Exprs:
+        wide = _width(bound)
+        return [] if main.schema[self.column("s")] == wide else [pl.col(self.column("s")).cast(wide)]
+
+    def merge(self, bound: float) -> Exprs:
+        parts = [pl.col(self.column("s")).sum()]
+        if self.mean:
+            parts.append(pl.col(self.column("n")).sum())
+        return parts
+
+    def finish(self, main: pl.DataFrame) -> Exprs:
+        total = pl.col(self.column("s"))
+        if self.mean:
+            count = pl.col(self.column("n"))
+            mean = total.cast(pl.Float64) / count.cast(pl.Float64)
+            return [pl.when(count > 0).then(mean).alias(self.result_name)]
+        if main.schema[self.column("s")] == pl.Int64() and self._result == pl.Int64():
+            return [total.alias(self.result_name), pl.lit(False).alias(f"__o{self.number}")]
+        low, high = (0, _UINT64_MAX) if self._result == pl.UInt64() else (_INT64_MIN, _INT64_MAX)
+        wide = total.cast(pl.Int128)
+        fits = (wide >= pl.lit(low, pl.Int128)) & (wide <= pl.lit(high, pl.Int128))
+        return [
+            pl.when(fits).then(wide).cast(self._result).alias(self.result_name),
+            fits.not_().alias(f"__o{self.number}"),
+        ]
+
+
+class PlainSum(Flat):
+    """Sum of durations or decimals."""
+
+    def fold(self, bound: float) -> Exprs:
+        return [self.argument.sum().alias(self.column("s"))]
+
+    def merge(self, bound: float) -> Exprs:
+        return [pl.col(self.column("s")).sum()]
+
+    def finish(self, main: pl.DataFrame) -> Exprs:
+        return [pl.col(self.column("s")).alias(self.result_name)]
+
+
+class FloatSum(Flat):
+    """Sum of floats; with ``mean`` divided by their count. NaN and infinities follow IEEE 754."""
+
+    def __init__(self, number: int, *, mean: bool = False) -> None:
+        super().__init__(number)
+        self._mean = mean
+
+    def bound(self, rows: pl.DataFrame) -> float:
+        values = rows.get_column(f"__a{self.number}_0")
+        low, high = values.min(), values.max()
+        if low is None or high is None:
+            return 0.0
+        return max(abs(float(low)), abs(float(high))) * rows.height  # type: ignore[arg-type]  # floats here
+
+    def fold(self, bound: float) -> Exprs:
+        parts = [self.argument.sum().alias(self.column("s"))]
+        if not bound < _FLOAT_LIMIT:
+            parts.append((self.argument * _SCALE).sum().alias(self.column("h")))
+        if self._mean:
+            parts.append(self.argument.count().cast(pl.Int64).alias(self.column("n")))
+        return parts
+
+    def aligned(self, main: pl.DataFrame, bound: float) -> Exprs:
+        if bound < _FLOAT_LIMIT:
+            return []
+        scaled = pl.col(self.column("s")) * _SCALE
+        return [pl.coalesce(self.column("h"), scaled) if self.column("h") in main.columns else scaled.alias(self.column("h"))]
+
+    def merge(self, bound: float) -> Exprs:
+        parts = [pl.col(self.column("s")).sum()]
+        if not bound < _FLOAT_LIMIT:
+            parts.append(pl.col(self.column("h")).sum())
+        if self._mean:
+            parts.append(pl.col(self.column("n")).sum())
+        return parts
+
+    def finish(self, main: pl.DataFrame) -> Exprs:
+        count = pl.col(self.column("n")).cast(pl.Float64) if self._mean else pl.lit(1.0)
+        total = pl.col(self.column("s"))
+        value = total / count if self._mean else total
+        if self.column("h") in main.columns:
+            rescued = pl.col(self.column("h")) / count / _SCALE
+            value = pl.when(total.is_finite()).then(value).otherwise(rescued)
+        if self._mean:
+            value = pl.when(pl.col(self.column("n")) > 0).then(value)
+        return [value.alias(self.result_name)]
+
+
+class Variance(Flat):
+    """Variance or standard deviation, merged by Chan et al.'s formula.
+
+    Source: Chan, Golub, LeVeque, *Updating formulae and a pairwise algorithm for computing sample
+    variances*, 1979.
+    """
+
+    def __init__(self, number: int, ddof: int, *, root: bool) -> None:
+        super().__init__(number)
+        self._ddof = ddof
+        self._root = root
+
+    def fold(self, bound: float) -> Exprs:
+        value = self.argument.cast(pl.Float64)
+        return [
+            value.count().cast(pl.Int64).alias(self.column("n")),
+            value.mean().alias(self.column("m")),
+            (value.var(ddof=0) * value.count()).alias(self.column("q")),
+        ]
+
+    def merge(self, bound: float) -> Exprs:
+        n, m, q = (pl.col(self.column(part)) for part in "nmq")
+        weight = n.cast(pl.Float64)
+        mean = (weight * m).sum() / weight.sum()
+        between = (weight * (m - mean) ** 2).sum()
+        only = n > 0
+        # A group of one part keeps its bits: merging with nothing changes nothing.
+        single = only.sum() == 1
+        return [
+            n.sum(),
+            pl.when(single).then(m.max()).otherwise(mean).alias(self.column("m")),
+            pl.when(single).then(q.max()).otherwise(q.sum() + between).alias(self.column("q")),
+        ]
+
+    def finish(self, main: pl.DataFrame) -> Exprs:
+        n, q = pl.col(self.column("n")), pl.col(self.column("q"))
+        value = q / (n - self._ddof)
+        value = value.sqrt() if self._root else value
+        return [pl.when(n > self._ddof).then(value).alias(self.result_name)]
+
+
+class Side(ABC):
+    """An aggregate whose state is a frame of its own.
+
+    Attributes:
+        identity: The columns that, with the keys, name a row of the side frame: a later state of the
+            group replaces rows of the same name. None: rows are only ever added.
+        runs_user_code: Whether folding calls the user's functions, which may raise.
+    """
+
+    identity: tuple[str, ...] | None = ()
+    runs_user_code = False
+
+    def __init__(self, number: int, keys: Sequence[str]) -> None:
+        self.number = number
+        self.keys = tuple(keys)
+        self.result_name = f"__r{number}"
+
+    @abstractmethod
+    def fold(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return the side frame of some rows."""
+
+    @abstractmethod
+    def merge(self, side: pl.DataFrame) -> pl.DataFrame:
+        """Return one side frame for several, one below the other."""
+
+    @abstractmethod
+    def finish(self, side: pl.DataFrame) -> pl.DataFrame:
+        """Return keys and result; groups that are missing have the ``empty`` result."""
+
+    def empty(self) -> pl.Expr | None:
+        """Return the result of a group without any value; None for null."""
+        return None
+
+
+class Folding:
+    """How the rows of one aggregate node fold, merge and finish.
+
+    Args:
+        keys: The (prepared) key columns.
+        flats: Aggregates held in the main frame.
+        sides: Aggregates with side frames.
+    """
+
+    def __init__(self, keys: Sequence[str], flats: Sequence[Flat], sides: Sequence[Side]) -> None:
+        self.keys = list(keys)
+        self.flats = list(flats)
+        self.sides = {side.number: side for side in sides}
+        self.runs_user_code = any(side.runs_user_code for side in sides)
+
+    def fold(self, rows: pl.DataFrame) -> Partial:
+        """Return the partial aggregates of prepared rows."""
+        bounds = {flat.number: bound for flat in self.flats if (bound := flat.bound(rows)) is not None}
+        parts = [pl.len().cast(pl.Int64).alias(COUNT)]
+        for flat in self.flats:
+            parts += flat.fold(bounds.get(flat.number, 0))
+        sides = {number: side.fold(rows) for number, side in self.sides.items()}
+        return Partial(grouped(rows, self.keys, parts), sides, bounds)
+
+    def merge(self, partials: Sequence[Partial]) -> Partial:
+        """Return one partial for several."""
+        if len(partials) == 1:
+            return partials[0]
+        bounds: dict[int, float] = {}
+        for partial in partials:
+            for number, bound in partial.bounds.items():
+                bounds[number] = bounds.get(number, 0) + bound
+        frames = []
+        for partial in partials:
+            needed = [e for flat in self.flats for e in flat.aligned(partial.main, bounds.get(flat.number, 0))]
+            frames.append(partial.main.with_columns(needed) if needed else partial.main)
+        parts = [pl.col(COUNT).sum()]
+        for flat in self.flats:
+            parts += flat.merge(bounds.get(flat.number, 0))
+        main = grouped(pl.concat(frames, how="diagonal" if _differ(frames) else "vertical"), self.keys, parts)
+        sides = {
+            number: side.merge(pl.concat([partial.sides[number] for partial in partials]))
+            for number, side in self.sides.items()
+        }
+        return Partial(main, sides, bounds)
+
+    def finish(self, partial: Partial) -> pl.DataFrame:
+        """Return keys, COUNT, one result column per aggregate, and a flag for sums that do not fit."""
+        results = [e for flat in self.flats for e in flat.finish(partial.main)]
+        frame = partial.main.select(*self.keys, COUNT, *results)
+        for number, side in self.sides.items():
+            frame = frame.join(side.finish(partial.sides[number]), on=self.keys, how="left", nulls_equal=True)
+            if (empty := side.empty()) is not None:
+                frame = frame.with_columns(pl.col(side.result_name).fill_null(empty))
+        return frame
+
+
+def grouped(frame: pl.DataFrame, keys: list[str], parts: Exprs) -> pl.DataFrame:
+    """Return the parts per group, on the engine that is faster for so many rows."""
+    engine = "streaming" if frame.height >= _STREAMING_ROWS else "in-memory"
+    return frame.lazy().group_by(keys).agg(parts).collect(engine=engine)  # type: ignore[arg-type]
+
+
+def _differ(frames: Sequence[pl.DataFrame]) -> bool:
+    return any(frame.columns != frames[0].columns for frame in frames)
+
+
+def _width(bound: float) -> pl.DataType:
+    return pl.Int64() if bound < _INT_LIMIT else pl.Int128()

@@ -1,0 +1,121 @@
+"""What an operator is to the loop: rows and a watermark in, rows, late rows and rejected rows out."""
+
+from __future__ import annotations
+
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from thalweg.engine.embedded.ledger import Entry
+from thalweg.engine.embedded.rows import Rows
+from thalweg.plan.nodes import Node
+
+
+@dataclass(frozen=True, slots=True)
+class LateRows:
+    """Rows that missed a window.
+
+    Attributes:
+        rows: The input's columns, WINDOW_START and WINDOW_END of the window missed, hidden columns.
+    """
+
+    rows: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """A row that could not be processed.
+
+    Attributes:
+        place: Where it came from, or its key or step where that is not known.
+        reason: What is wrong with it.
+        row: The row: as it was received, or as a frame of one row.
+        column: The column at fault, where it is one.
+        trace: The traceback, where user code raised.
+    """
+
+    place: str
+    reason: str
+    row: bytes | pl.DataFrame
+    column: str | None = None
+    trace: str | None = None
+
+
+@dataclass(slots=True)
+class Output:
+    """What a stage gives in one step."""
+
+    rows: list[Rows] = field(default_factory=list)
+    late: list[LateRows] = field(default_factory=list)
+    rejected: list[RejectedRow] = field(default_factory=list)
+
+
+class Stage(ABC):
+    """An operator of the compiled plan.
+
+    Attributes:
+        node: The plan's node (of several fused ones the last).
+        entry: Its counts in the ledger.
+    """
+
+    def __init__(self, node: Node, name: str) -> None:
+        self.node = node
+        self.entry = Entry(name)
+
+    @abstractmethod
+    def process(self, inputs: Sequence[Rows], watermark: int) -> Output:
+        """Take the rows of a step, then the operator watermark after it."""
+
+    def held(self) -> int:
+        """Return how many rows (for windows: pairs) are in the state, counted from it."""
+        return 0
+
+    def open_windows(self) -> int:
+        """Return how many windows hold rows."""
+        return 0
+
+    def snapshot(self) -> Iterator[tuple[str, pl.DataFrame]]:
+        """Give the state as named frames."""
+        return iter(())
+
+    def restore(self, frames: dict[str, pl.DataFrame]) -> None:
+        """Take the state back."""
+        if frames:
+            raise ValueError(f"{self.entry.step} keeps no state, but was given {sorted(frames)}")
+
+
+def without_bad_rows(
+    frame: pl.DataFrame, attempt: Callable[[pl.DataFrame], pl.DataFrame]
+) -> tuple[list[pl.DataFrame], list[tuple[int, Exception]]]:
+    """Run an attempt on a frame; where it raises, on halves, until only the rows at fault are left out.
+
+    Returns:
+        The results in order, and (row number, error) of the rows at fault.
+    """
+    results: list[pl.DataFrame] = []
+    bad: list[tuple[int, Exception]] = []
+    todo = [(0, frame)]
+    while todo:
+        start, part = todo.pop()
+        try:
+            results.append(attempt(part))
+        except Exception as error:  # user code and strict casts may raise anything; the rows are rejected with it
+            if part.height <= 1:
+                bad.append((start, error))
+            else:
+                half = part.height // 2
+                todo += [(start + half, part[half:]), (start, part[:half])]
+    return results, bad
+
+
+def described(error: Exception) -> str:
+    """Return an error's type and message in one line."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def traced(error: Exception) -> str:
+    """Return an error's traceback."""
+    return "".join(traceback.format_exception(error))

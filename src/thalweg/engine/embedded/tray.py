@@ -1,0 +1,121 @@
+"""Late and rejected rows that the program does not read: counted, and kept for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import polars as pl
+import pyarrow as pa
+
+from thalweg.columnar.frames import to_table
+from thalweg.core.schema import TIMESTAMP
+from thalweg.engine.embedded.assign import window_columns
+from thalweg.engine.embedded.rows import LATE_REASONS, ROW, TIME, WATERMARK, WHY, visible
+from thalweg.engine.embedded.stage import LateRows, RejectedRow
+from thalweg.engine.embedded.taps import encode, errors_frame
+
+KEPT_ROWS: Final = 100_000
+"""Rows of each kind that a report holds; all are counted, and with a data directory all are kept there."""
+
+_TEXT = pa.string()
+LATE_SCHEMA: Final = pa.schema(
+    [
+        ("step", _TEXT),
+        ("partition", _TEXT),
+        ("position", _TEXT),
+        ("reason", _TEXT),
+        ("time", TIMESTAMP),
+        ("watermark", TIMESTAMP),
+        ("window_start", TIMESTAMP),
+        ("window_end", TIMESTAMP),
+        ("row", pa.binary()),
+        ("encoding", _TEXT),
+    ]
+)
+ERROR_SCHEMA: Final = pa.schema(
+    [
+        ("step", _TEXT),
+        ("place", _TEXT),
+        ("column", _TEXT),
+        ("reason", _TEXT),
+        ("traceback", _TEXT),
+        ("row", pa.binary()),
+        ("encoding", _TEXT),
+    ]
+)
+
+
+class Tray:
+    """Rows put aside."""
+
+    def __init__(self) -> None:
+        self.late_count = 0
+        self.error_count = 0
+        self._late: list[tuple[str, LateRows]] = []
+        self._errors: list[tuple[str, RejectedRow]] = []
+        self._kept_late = 0
+        self._saved = (0, 0)
+
+    def add_late(self, step: str, late: Sequence[LateRows]) -> None:
+        """Keep late rows."""
+        for part in late:
+            self.late_count += part.rows.frame.height
+            if self._kept_late < KEPT_ROWS:
+                self._late.append((step, part))
+                self._kept_late += part.rows.frame.height
+
+    def add_errors(self, step: str, rejected: Sequence[RejectedRow]) -> None:
+        """Keep rejected rows."""
+        self.error_count += len(rejected)
+        room = KEPT_ROWS - len(self._errors)
+        self._errors += [(step, row) for row in rejected[: max(room, 0)]]
+
+    def late(self) -> pa.Table:
+        """Return the late rows that were kept."""
+        parts = [_late_table(step, part) for step, part in self._late]
+        return pa.concat_tables(parts).slice(0, KEPT_ROWS) if parts else LATE_SCHEMA.empty_table()
+
+    def errors(self) -> pa.Table:
+        """Return the rejected rows that were kept."""
+        return to_table(errors_frame(self._errors), ERROR_SCHEMA)
+
+    def unsaved(self) -> tuple[pa.Table, pa.Table]:
+        """Return late and rejected rows since the last call."""
+        late, errors = self._late[self._saved[0] :], self._errors[self._saved[1] :]
+        self._saved = (len(self._late), len(self._errors))
+        parts = [_late_table(step, part) for step, part in late]
+        return (
+            pa.concat_tables(parts) if parts else LATE_SCHEMA.empty_table(),
+            to_table(errors_frame(errors), ERROR_SCHEMA),
+        )
+
+
+def _late_table(step: str, late: LateRows) -> pa.Table:
+    frame = late.rows.frame
+    names = visible(frame).columns
+    start, end = names[-2], names[-1]  # the window missed is put last
+    assert (start, end) in (window_columns(()), window_columns(("window_start",)))
+    user = frame.select(names[:-2])
+    origin = late.rows.origin
+    numbers = frame.get_column(ROW).to_list() if ROW in names or ROW in frame.columns else []
+    places = [origin.place(number) for number in numbers] if origin is not None else []
+    encoded = [encode(user[i : i + 1])[0] for i in range(frame.height)]
+    why = frame.get_column(WHY).to_list() if WHY in frame.columns else [0] * frame.height
+    timestamp = pl.Datetime("us", "UTC")
+    columns = pl.DataFrame(
+        {
+            "step": [step] * frame.height,
+            "partition": [partition for partition, _ in places] or [None] * frame.height,
+            "position": [place for _, place in places] or [None] * frame.height,
+            "reason": [LATE_REASONS[index] for index in why],
+            "time": frame.get_column(TIME).cast(timestamp),
+            "watermark": frame.get_column(WATERMARK).cast(timestamp),
+            "window_start": frame.get_column(start),
+            "window_end": frame.get_column(end),
+            "row": encoded,
+            "encoding": ["arrow"] * frame.height,
+        },
+        schema_overrides={"partition": pl.String, "position": pl.String, "row": pl.Binary},
+    )
+    return to_table(columns, LATE_SCHEMA)

@@ -1,0 +1,115 @@
+"""Windows that emit once, when they close."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import polars as pl
+
+from thalweg.engine.embedded.aggregate import recipe
+from thalweg.engine.embedded.arrangement import stacked
+from thalweg.engine.embedded.assign import assign, end_column
+from thalweg.engine.embedded.buckets import Bucket, Buckets, Slice
+from thalweg.engine.embedded.folding import fold_checked
+from thalweg.engine.embedded.partial import COUNT, Partial
+from thalweg.engine.embedded.rows import TIME, Rows
+from thalweg.engine.embedded.stage import LateRows, Output, RejectedRow, Stage
+from thalweg.engine.embedded.stored import load_partial, portable, restored, save_partial
+from thalweg.plan.nodes import Aggregate
+from thalweg.plan.windows import Window
+
+OVERFLOW = "a sum does not fit in 64 bits; cast the column to float, or sum a part of it"
+
+
+class ClosingWindows(Stage):
+    """One final row per key and window."""
+
+    def __init__(self, node: Aggregate, window: Window, name: str) -> None:
+        super().__init__(node, name)
+        self.window = window
+        self._recipe = recipe(node)
+        self._buckets = Buckets(window, self._recipe.folding)
+
+    def process(self, inputs: Sequence[Rows], watermark: int) -> Output:
+        out = Output()
+        for rows in inputs:
+            self._take(rows, out)
+        closed = [self._result(end, partial, out) for end, partial in self._buckets.close(watermark)]
+        if closed:
+            frame = stacked(closed)
+            self.entry.rows_out += frame.height
+            if frame.height:
+                times = frame.get_column(TIME)
+                out.rows.append(Rows(frame, int(times[0]), int(times[-1])))
+        return out
+
+    def held(self) -> int:
+        return self._buckets.held()
+
+    def open_windows(self) -> int:
+        return len(self._buckets.open_windows())
+
+    def snapshot(self) -> Iterator[tuple[str, pl.DataFrame]]:
+        for (first, last), bucket in self._buckets.contents():
+            name = f"{first}_{last}"
+            if bucket.frames:
+                bucket.frames = [stacked(bucket.frames)]
+                yield f"{name}/rows", portable(bucket.frames[0])
+            for number, partial in enumerate(bucket.partials):
+                yield from save_partial(f"{name}/partial{number}", partial)
+
+    def restore(self, frames: dict[str, pl.DataFrame]) -> None:
+        buckets: dict[Slice, Bucket] = {}
+        for name, frame in frames.items():
+            slice_name, part, *_ = name.split("/")
+            first, last = map(int, slice_name.split("_"))
+            bucket = buckets.setdefault((first, last), Bucket())
+            if part == "rows":
+                bucket.frames, bucket.waiting = [restored(frame)], frame.height
+            elif name.endswith("/main"):
+                bucket.partials.append(load_partial(f"{slice_name}/{part}", frames))
+        for key, bucket in buckets.items():
+            self._buckets.restore(key, bucket)
+
+    def _take(self, rows: Rows, out: Output) -> None:
+        entry = self.entry
+        entry.rows_in += rows.frame.height
+        assigned = assign(self.window, rows, rows.frame.select(*self._recipe.prepare))
+        for key, part in assigned.slices:
+            self._wait(key, part, out)
+        # A row between two windows is one that the windows filter.
+        entry.filtered += assigned.outside
+        entry.pairs += assigned.outside
+        if assigned.late is not None:
+            entry.late += assigned.late.frame.height
+            entry.pairs += assigned.late.frame.height
+            out.late.append(LateRows(assigned.late))
+
+    def _wait(self, key: Slice, part: pl.DataFrame, out: Output) -> None:
+        windows = (key[1] - key[0]) // self.window.every_us + 1
+        pairs = part.height * windows
+        self.entry.pairs += pairs
+        if not self._recipe.folding.runs_user_code:
+            self.entry.absorbed += pairs
+            self._buckets.add(key, part)
+            return
+        partial, rejected = fold_checked(self._recipe.folding, part, self.node)
+        out.rejected += rejected
+        self.entry.rejected += len(rejected) * windows
+        self.entry.absorbed += pairs - len(rejected) * windows
+        if partial is not None:
+            self._buckets.add_partial(key, partial)
+
+    def _result(self, end: int, partial: Partial, out: Output) -> pl.DataFrame:
+        finished = self._recipe.folding.finish(partial)
+        self.entry.released += int(finished.get_column(COUNT).sum())
+        # A closed window's rows stand at its last instant, so that a later window holds them.
+        time = pl.lit(end - 1, pl.Int64).alias(TIME)
+        shown = finished.select(*self._recipe.show, *end_column(self.window, end), time, *self._recipe.flags)
+        wrong = [flag for flag in self._recipe.flags if shown.get_column(flag).any()]
+        if wrong:
+            bad = shown.filter(pl.any_horizontal(wrong)).select(self.node.schema.names)
+            shown = shown.filter(pl.any_horizontal(wrong).not_())
+            place = f"window that ends at {bad['window_end'][0]}"
+            out.rejected += [RejectedRow(place, OVERFLOW, bad[i : i + 1]) for i in range(bad.height)]
+        return shown.select(*self.node.schema.names, TIME)

@@ -1,0 +1,30 @@
+"""Fingerprints of plan nodes: equal for the same computation, whatever its place in the program."""
+
+from __future__ import annotations
+
+import hashlib
+
+from thalweg.plan import nodes as n
+from thalweg.plan.functions_of_user import function_fingerprint
+from thalweg.plan.show import describe
+
+_VERSIONS = {"Aggregate": 1, "ReduceByKey": 1}
+"""Raised when an operator's state or meaning changes."""
+
+
+def fingerprints(plan: n.Plan) -> dict[n.Node, str]:
+    """Return each node's fingerprint: 16 hexadecimal digits over what it does and all that it reads.
+
+    A node that occurs twice with the same inputs gets a second, third … fingerprint in the program's order.
+    """
+    found: dict[n.Node, str] = {}
+    times: dict[str, int] = {}
+    for node in plan.nodes():
+        parts = [type(node).__name__, str(_VERSIONS.get(type(node).__name__, 0)), describe(node), str(node.schema)]
+        if isinstance(node, (n.MapRows, n.MapBatches, n.ReduceByKey)):
+            parts.append(function_fingerprint(node.function))
+        parts += [found[needed] for needed in node.inputs]
+        digest = hashlib.sha256("\x00".join(parts).encode("utf-8", "backslashreplace")).hexdigest()[:16]
+        times[digest] = times.get(digest, 0) + 1
+        found[node] = digest if times[digest] == 1 else f"{digest}-{times[digest]}"
+    return found

@@ -1,0 +1,121 @@
+"""A plan as text: for people, and for fingerprints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from thalweg.core.duration import duration_text
+from thalweg.plan import nodes as n
+from thalweg.plan.expr import Column, show
+from thalweg.plan.functions_of_user import qualified_name
+
+
+def step_name(node: n.Node, number: int | None = None) -> str:
+    """Return the short name of a step, as reports and ledgers show it: ``3 filter``."""
+    if isinstance(node, n.Read):
+        name = f"read {node.source.name}"
+    elif isinstance(node, n.Write):
+        name = f"write {node.output.name}"
+    elif isinstance(node, n.Aggregate):
+        name = "agg" if node.window is None else f"agg {node.window.kind}"
+    else:
+        name = node.verb
+    return name if number is None else f"{number} {name}"
+
+
+def describe(node: n.Node) -> str:
+    """Return what a node does in one line, with every detail that its results depend on."""
+    match node:
+        case n.Read():
+            return _read(node)
+        case n.Filter():
+            return f"filter({show(node.predicate)})"
+        case n.Project():
+            made = (name if _is_column(expr, name) else f"{name}={show(expr)}" for name, expr in node.columns)
+            return f"{node.method}({', '.join(made)})"
+        case n.Explode() | n.Unnest():
+            return f"{node.verb}({node.column})"
+        case n.MapRows() | n.MapBatches():
+            return f"{node.verb}({qualified_name(node.function)} → {node.schema})"
+        case n.Union():
+            return f"union of {len(node.streams)} streams"
+        case n.Aggregate():
+            return _aggregate(node)
+        case n.ReduceByKey():
+            return f"reduce_by_key({node.key}, {qualified_name(node.function)})"
+        case n.Write(output=n.ViewOutput(name=name, key=key)):
+            return f"write view({name}{', key=' + ', '.join(key) if key else ''})"
+        case n.Write(output=sink):
+            return f"write {sink.describe()}"  # type: ignore[union-attr]  # not a view: the case before
+        case _:
+            return node.verb
+
+
+def tree(plan: n.Plan) -> Iterator[str]:
+    """Give the plan as lines: each write, and below it what it reads, with how each step behaves."""
+    numbers = plan.numbers()
+    shown: set[int] = set()
+    for write in plan.writes:
+        yield from _branch(write, numbers, shown, "", "")
+
+
+def traits(node: n.Node) -> tuple[str, ...]:
+    """Return what a user should know of a step: changing or append-only, state, time, delivery."""
+    found = ["changing" if node.changing else "append-only"]
+    match node:
+        case n.Read():
+            found.append("event time" if node.timed else "no event time")
+            if not node.declared:
+                found.append("schema inferred")
+            if node.idle_timeout_us is not None and node.timed and not node.source.final:
+                found.append("wall clock: idle_timeout")
+        case n.Aggregate(window=window, emit=emit) if window is not None:
+            found.append("state: rows of open windows" if emit == "on_close" else "state: open windows")
+        case n.Aggregate() | n.ReduceByKey():
+            found.append("state: a row per key, for ever")
+        case n.MapRows() | n.MapBatches():
+            found.append("user code, row by row" if isinstance(node, n.MapRows) else "user code, by batch")
+        case n.Write(output=n.ViewOutput()):
+            found.append("state: the view's rows")
+        case _:
+            pass
+    return tuple(found)
+
+
+def _branch(
+    node: n.Node, numbers: dict[n.Node, int], shown: set[int], lead: str, below: str
+) -> Iterator[str]:
+    number = numbers[node]
+    if id(node) in shown:
+        yield f"{lead}{number} {node.verb}, as above"
+        return
+    shown.add(id(node))
+    yield f"{lead}{number} {describe(node)}  [{'; '.join(traits(node))}]"
+    for index, needed in enumerate(node.inputs):
+        last = index == len(node.inputs) - 1
+        yield from _branch(
+            needed, numbers, shown, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  ")
+        )
+
+
+def _read(node: n.Read) -> str:
+    parts = [node.source.describe()]
+    if node.time is not None:
+        unit = f" in {node.time_unit}" if node.time_unit else ""
+        parts.append(f"time={show(node.time)}{unit}")
+        parts.append(f"lateness={duration_text(node.lateness_us)}")
+    if node.max_jump_us is not None:
+        parts.append(f"max_jump={duration_text(node.max_jump_us)}")
+    return f"read {', '.join(parts)} → {node.schema}"
+
+
+def _aggregate(node: n.Aggregate) -> str:
+    keys = ", ".join(name if _is_column(expr, name) else f"{name}={show(expr)}" for name, expr in node.keys)
+    results = ", ".join(f"{name}={show(expr)}" for name, expr in node.aggregates)
+    window = f".window({node.window}, emit={node.emit})" if node.window else ""
+    grouped = f"group_by({keys})" if node.keys or node.window else "all rows"
+    return f"{grouped}{window}.agg({results})"
+
+
+def _is_column(expr: object, name: str) -> bool:
+    return isinstance(expr, Column) and expr.name == name

@@ -1,0 +1,1 @@
+"""What must survive: files of state named by a manifest."""

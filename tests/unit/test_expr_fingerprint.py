@@ -1,0 +1,134 @@
+"""The fingerprint of a user's function: the same for the same work, another for other work."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from thalweg.plan.functions_of_user import function_fingerprint
+
+RATE = 2
+NAMES = frozenset({"a", "b", "c"})
+
+
+def named(path: Path, text: str) -> dict[str, Any]:
+    """Return what a module of this text defines."""
+    file = path / "program.py"
+    file.write_text(textwrap.dedent(text))
+    space: dict[str, Any] = {"__name__": "program"}
+    exec(compile(file.read_text(), str(file), "exec"), space)  # a program of the user's, as it is imported
+    return space
+
+
+def of(path: Path, text: str) -> str:
+    path.mkdir(exist_ok=True)
+    return function_fingerprint(named(path, text)["f"])
+
+
+BASE = """
+    RATE = 2
+    def helper(x):
+        return x + 1
+    def f(x, y=3):
+        return helper(x) * RATE
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        (BASE, True),
+        (BASE.replace("return helper(x) * RATE", "# a comment\n        return (helper(x)  * RATE)"), True),
+        (BASE.replace("RATE = 2", "RATE = 3"), False),
+        (BASE.replace("y=3", "y=4"), False),
+        (BASE.replace("x + 1", "x + 2"), False),
+        (BASE.replace("* RATE", "/ RATE"), False),
+        ("    OTHER = 1\n" + BASE, True),
+    ],
+)
+def test_what_the_function_does_counts_and_nothing_else(tmp_path: Path, text: str, same: bool) -> None:
+    assert (of(tmp_path / "a", BASE) == of(tmp_path / "b", text)) is same
+
+
+def test_what_is_closed_over_counts() -> None:
+    def adder(n: int) -> Callable[[int], int]:
+        return lambda x: x + n
+
+    assert function_fingerprint(adder(1)) == function_fingerprint(adder(1)) != function_fingerprint(adder(2))
+
+
+def test_two_lambdas_in_one_line_differ() -> None:
+    pair = (lambda x: x + 1, lambda x: x + 2)
+    assert function_fingerprint(pair[0]) != function_fingerprint(pair[1])
+
+
+def test_a_function_that_calls_itself_has_one() -> None:
+    def down(n: int) -> int:
+        return down(n - 1) if n else 0
+
+    assert function_fingerprint(down) == function_fingerprint(down)
+
+
+def test_a_global_constant_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def scaled(x: int) -> int:
+        return x * RATE
+
+    before = function_fingerprint(scaled)
+    monkeypatch.setitem(globals(), "RATE", 5)
+    assert function_fingerprint(scaled) != before
+
+
+class Scale:
+    def __init__(self, by: int) -> None:
+        self.by = by
+
+    def __call__(self, x: int) -> int:
+        return x * self.by
+
+    def method(self, x: int) -> int:
+        return x + self.by
+
+
+def test_objects_count_by_class_and_attributes() -> None:
+    assert function_fingerprint(Scale(1)) == function_fingerprint(Scale(1)) != function_fingerprint(Scale(2))
+    assert function_fingerprint(Scale(1).method) != function_fingerprint(Scale(2).method)
+    assert function_fingerprint(Scale(1).method) != function_fingerprint(Scale(1))
+
+
+def test_partials_builtins_classes_and_library_functions_have_one() -> None:
+    found = [functools.partial(int, base=2), functools.partial(int, base=3), int, float, max, min, textwrap.dedent]
+    assert len({function_fingerprint(function) for function in found}) == len(found)
+
+
+def test_a_version_stands_for_the_source() -> None:
+    assert function_fingerprint(lambda x: x, version="1") == function_fingerprint(lambda x: x + 1, version="1")
+    assert function_fingerprint(lambda x: x, version="1") != function_fingerprint(lambda x: x, version="2")
+
+
+def test_it_is_the_same_in_every_process(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent(
+            """
+            from thalweg.plan.functions_of_user import function_fingerprint
+            NAMES = {"a", "b", "c", "d"}
+            def f(x):
+                return x in NAMES or x in {"u", "v", "w"}
+            print(function_fingerprint(f), function_fingerprint(lambda x: x in {"u", "v", "w"}))
+            """
+        )
+    )
+    src = str(Path(__file__).resolve().parents[2] / "src")
+    seen = set()
+    for seed in ("1", "2", "3"):
+        environment = {"PYTHONHASHSEED": seed, "PYTHONPATH": src}
+        done = subprocess.run([sys.executable, program], capture_output=True, text=True, env=environment, check=True)
+        seen.add(done.stdout)
+    assert len(seen) == 1
