@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from thalweg.app import App
     from thalweg.core.errors import (
         CheckError,
+        FunctionError,
         LedgerError,
         PlanError,
         SinkError,
@@ -34,6 +35,7 @@ __version__ = "0.1.0.dev0"
 _HOMES = {
     "App": "thalweg.app",
     "CheckError": "thalweg.core.errors",
+    "FunctionError": "thalweg.core.errors",
     "LedgerError": "thalweg.core.errors",
     "PlanError": "thalweg.core.errors",
     "Report": "thalweg.engine.contract",
@@ -58,6 +60,7 @@ _HOMES = {
 __all__ = [
     "App",
     "CheckError",
+    "FunctionError",
     "LedgerError",
     "PlanError",
     "Report",

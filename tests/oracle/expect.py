@@ -30,7 +30,9 @@ class Exactly:
     value: Value
 
     def accepts(self, got: object) -> bool:
-        """Return whether a result is the value, of the same type."""
+        """Return whether a result is the value, of the same type (a sum of nothing is 0 of its column's type)."""
+        if self.value == 0 and isinstance(self.value, int) and isinstance(got, float):
+            return got == 0
         if isinstance(self.value, bool) != isinstance(got, bool) or isinstance(self.value, float) != isinstance(
             got, float
         ):

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from thalweg.plan.functions_of_user import function_fingerprint
 
 RATE = 2
-NAMES = frozenset({"a", "b", "c"})
-
-
-def named(path: Path, text: str) -> dict[str, Any]:
-    """Return what a module of this text defines."""
-    file = path / "program.py"
-    file.write_text(textwrap.dedent(text))
-    space: dict[str, Any] = {"__name__": "program"}
-    exec(compile(file.read_text(), str(file), "exec"), space)  # a program of the user's, as it is imported
-    return space
 
 
 def of(path: Path, text: str) -> str:
+    """Return the fingerprint of ``f`` in a program of this text."""
     path.mkdir(exist_ok=True)
-    return function_fingerprint(named(path, text)["f"])
+    file = path / "program.py"
+    file.write_text(textwrap.dedent(text))
+    spec = importlib.util.spec_from_file_location("program", file)
+    assert spec is not None and spec.loader is not None
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    return function_fingerprint(program.f)
 
 
 BASE = """

@@ -61,6 +61,10 @@ class JsonDecoder:
         self._as_text = pa.schema([pa.field(field.name, _read_as(field.type, True)) for field in schema])
         self._by_text = False  # a choice of speed: which of the two readers the last chunk needed
 
+    def whole(self, text: bytes, *, final: bool) -> int:
+        """Return how many bytes of a text are whole lines; with ``final`` all of them."""
+        return len(text) if final else text.rfind(b"\n") + 1
+
     def decode(self, lines: bytes, first_line: int, place: Callable[[int], str]) -> Decoded:
         """Decode whole lines.
 

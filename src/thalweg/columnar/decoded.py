@@ -10,6 +10,9 @@ import pyarrow as pa
 
 from thalweg.core.ports import Rejected
 
+LONGEST_ROW_BYTES = 64 << 20
+"""A row of text that is longer is rejected, and of it only the start is kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
@@ -45,3 +48,14 @@ class Decoded:
             self.rejected[first:past],
             tuple(at - start for at in self.rejected_at[first:past]),
         )
+
+
+def is_utf8(text: bytes) -> bool:
+    """Return whether bytes are UTF-8 throughout."""
+    if text.isascii():
+        return True
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

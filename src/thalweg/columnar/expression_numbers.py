@@ -101,13 +101,9 @@ def _compare(operator: Operator) -> Compile:
 
 def _bits(operator: Operator) -> Compile:
     def compiled(args: Args, _options: Options, result: pa.DataType) -> pl.Expr:
-        return operator(*(_bit_pattern(arg, result) for arg in args))
+        return operator(*(arg.to(result) for arg in args))
 
     return compiled
-
-
-def _bit_pattern(arg: Arg, result: pa.DataType) -> pl.Expr:
-    return arg.to(result)
 
 
 def _not(args: Args, _options: Options, _result: pa.DataType) -> pl.Expr:

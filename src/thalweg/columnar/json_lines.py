@@ -8,6 +8,7 @@ from __future__ import annotations
 import polars as pl
 import pyarrow as pa
 
+from thalweg.columnar.decoded import is_utf8
 from thalweg.columnar.json_rows import DEEPEST
 
 _NEWLINE, _OPEN = 0x0A, 0x7B  # \n {
@@ -25,7 +26,7 @@ def objects_in_order(lines: bytes) -> int | None:
     Args:
         lines: Text that ends with a newline.
     """
-    if not lines.startswith(b"{") or not _is_utf8(lines):
+    if not lines.startswith(b"{") or not is_utf8(lines):
         return None
     codes = pl.Series(pl.from_arrow(pa.Array.from_buffers(pa.uint8(), len(lines), [None, pa.py_buffer(lines)])))
     newlines = codes == _NEWLINE
@@ -51,7 +52,7 @@ def is_object(line: bytes) -> bool:
         and _openings(line) <= DEEPEST
         and b"NaN" not in line  # some readers take it for a number
         and b"Inf" not in line
-        and _is_utf8(line)
+        and is_utf8(line)
     )
 
 
@@ -69,13 +70,3 @@ def _occurrences(codes: pl.Series, word: bytes) -> int:
 
 def _openings(line: bytes) -> int:
     return line.count(b"{") + line.count(b"[")
-
-
-def _is_utf8(text: bytes) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -15,7 +15,7 @@ from typing import Any, Never
 import pyarrow as pa
 
 from thalweg.columnar.rules import shown
-from thalweg.columnar.text import could_be, parse
+from thalweg.columnar.text import could_be, parse, wanted
 from thalweg.core.schema import Schema
 
 DEEPEST = 200
@@ -89,6 +89,16 @@ def read_value(line: bytes) -> Any:
         raise JsonFault(f"not valid JSON: {what} at character {error.pos + 1}") from error
     except RecursionError as error:
         raise JsonFault("nested too deep to be read") from error
+
+
+def is_object(value: Any) -> bool:
+    """Return whether a value of ``read_value`` is an object: a list of (name, value)."""
+    return isinstance(value, _Members)
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value of ``read_value`` is a number: its text."""
+    return isinstance(value, _Number)
 
 
 def depth(line: bytes) -> int:
@@ -181,22 +191,7 @@ def _parsed(text: str, target: pa.DataType, value: Any, column: str) -> Any:
 
 def _mismatch(value: Any, target: pa.DataType, column: str) -> JsonFault:
     what = f"the number {_short(value)}" if isinstance(value, _Number) else _kind(value)
-    return JsonFault(f'column "{column}" takes {_wanted(target)}, this is {what}', column)
-
-
-def _wanted(target: pa.DataType) -> str:
-    t = pa.types
-    if t.is_timestamp(target):
-        return "an ISO 8601 timestamp as text"
-    if t.is_date(target) or t.is_time(target):
-        return f"an ISO 8601 {'date' if t.is_date(target) else 'time'} as text"
-    if t.is_duration(target):
-        return "a whole number of microseconds"
-    if t.is_binary(target):
-        return "base64 as text"
-    if t.is_integer(target):
-        return f"a whole number ({target})"
-    return "an object" if t.is_struct(target) else "a list" if t.is_list(target) else str(target)
+    return JsonFault(f'column "{column}" takes {wanted(target)}, this is {what}', column)
 
 
 def _kind(value: Any) -> str:

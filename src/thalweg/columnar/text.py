@@ -87,6 +87,22 @@ def could_be(text: str, target: pa.DataType) -> bool:
     return True
 
 
+def wanted(target: pa.DataType) -> str:
+    """Return what a text format has to give for a type, for messages."""
+    t = pa.types
+    if t.is_timestamp(target):
+        return "an ISO 8601 timestamp as text"
+    if t.is_date(target) or t.is_time(target):
+        return f"an ISO 8601 {'date' if t.is_date(target) else 'time'} as text"
+    if t.is_duration(target):
+        return "a whole number of microseconds"
+    if t.is_binary(target):
+        return "base64 as text"
+    if t.is_integer(target):
+        return f"a whole number ({target})"
+    return "an object" if t.is_struct(target) else "a list" if t.is_list(target) else str(target)
+
+
 def in_years(values: pa.Array) -> Mask:
     """Return where timestamps are outside of the years 1 to 9999, which no other tool could show."""
     return _between(values, None, _FIRST_DAY * _DAY_US, (_LAST_DAY + 1) * _DAY_US - 1)[1]

@@ -21,6 +21,7 @@ from thalweg.core.schema import TIMESTAMP, Schema
 
 _PARTITION = "0"
 _MINUTE_US = 60_000_000
+_FLIGHTS = 336_776
 _COLUMNS = pa.schema(
     [
         pa.field("departed", TIMESTAMP, nullable=False),
@@ -65,6 +66,10 @@ class Flights:
     def prefetch(self) -> bool:
         """With a speed, a read waits for it; without one it is a slice."""
         return self.speed is not None
+
+    def total_rows(self) -> int:
+        """Return how many flights there are."""
+        return _FLIGHTS
 
     def describe(self) -> str:
         """Return one line for the plan."""

@@ -55,6 +55,10 @@ class Memory:
         """A read is a slice."""
         return False
 
+    def total_rows(self) -> int:
+        """Return the rows of all partitions."""
+        return sum(len(partition) for partition in self.data)
+
     def describe(self) -> str:
         """Return one line for the plan."""
         rows = sum(len(partition) for partition in self.data)

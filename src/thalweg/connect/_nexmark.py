@@ -66,6 +66,11 @@ class Nexmark:
         """Making rows is work for a thread of its own."""
         return True
 
+    def total_rows(self) -> int | None:
+        """Return the rows of all partitions; None without end."""
+        rows = [_order(self, partition).rows for partition in range(self.partitions)]
+        return None if self.events is None else sum(count for count in rows if count is not None)
+
     def describe(self) -> str:
         """Return one line for the plan."""
         parts: list[str] = [self.table] if self.table else []
@@ -157,6 +162,18 @@ def _checked_speed(speed: object) -> float | None:
     return float(speed)
 
 
+def _order(source: Nexmark, partition: int) -> Order:
+    return Order(
+        share=SHARES[source.table],
+        events=source.events,
+        rate=source.rate,
+        seed=source.seed,
+        partitions=source.partitions,
+        partition=partition,
+        disorder_us=source.disorder_us,
+    )
+
+
 class _OpenNexmark:
     def __init__(self, source: Nexmark, schema: pa.Schema) -> None:
         self._source = source
@@ -172,15 +189,7 @@ class _OpenNexmark:
             raise SourceError(
                 f'{source.describe()} has no partition "{partition}"; {near(partition, self.partitions())}'
             )
-        order = Order(
-            share=SHARES[source.table],
-            events=source.events,
-            rate=source.rate,
-            seed=source.seed,
-            partitions=source.partitions,
-            partition=int(partition),
-            disorder_us=source.disorder_us,
-        )
+        order = _order(source, int(partition))
         row = 0 if position is None else position
         if (
             not isinstance(row, int)

@@ -8,6 +8,7 @@ The tree::
     ├── SourceError (OSError)         a source cannot be opened or read
     ├── SinkError (OSError)           a sink cannot be opened or written
     ├── StateError (RuntimeError)     saved state is missing, locked, damaged or of another program
+    ├── FunctionError (RuntimeError)  a function of the user's failed, and no single row is at fault
     ├── LedgerError (RuntimeError)    rows went in that did not come out: a fault in Thalweg
     └── CheckError (AssertionError)   two ways of running a pipeline gave different results
 """
@@ -102,6 +103,10 @@ class SinkError(ThalwegError, OSError):
 
 class StateError(ThalwegError, RuntimeError):
     """Saved state is missing, locked, damaged or of another program."""
+
+
+class FunctionError(ThalwegError, RuntimeError):
+    """A function of the user's failed where no single row is at fault, so that none could be rejected."""
 
 
 class LedgerError(ThalwegError, RuntimeError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import enum
+import sys
 import types
 import typing
 import uuid
@@ -173,10 +174,7 @@ def normal_type(given: pa.DataType, column: str = "") -> pa.DataType:
 
 
 def _class_fields(cls: type) -> tuple[Field, ...]:
-    try:
-        hints = get_type_hints(cls, include_extras=True)
-    except NameError as error:
-        raise PlanError(f"the annotations of {cls.__name__} name something unknown: {error}") from error
+    hints = _hints(cls)
     extra: Mapping[str, Any] = getattr(cls, "model_fields", {})  # pydantic keeps Field(ge=…) apart
     fields = []
     for name, hint in hints.items():
@@ -185,6 +183,20 @@ def _class_fields(cls: type) -> tuple[Field, ...]:
         metadata = getattr(extra.get(name), "metadata", ())
         fields.append(_field(cls, name, hint, tuple(metadata)))
     return tuple(fields)
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    """Return a class's annotations, read where it stands or, for a class within a function, where it is used."""
+    try:
+        return get_type_hints(cls, include_extras=True)
+    except NameError as error:
+        frame = sys._getframe(1)
+        while frame is not None:
+            try:
+                return get_type_hints(cls, frame.f_globals, frame.f_locals, include_extras=True)
+            except NameError:
+                frame = frame.f_back  # type: ignore[assignment]  # the last frame's f_back is None
+        raise PlanError(f"the annotations of {cls.__name__} name something unknown: {error}") from error
 
 
 def _field(cls: type, name: str, hint: Any, metadata: tuple[Any, ...]) -> Field:

@@ -88,7 +88,7 @@ _PLAIN: Final = (
     Function("log", (r.NUMBER,), r.floated, "the logarithm; -inf of 0, NaN below 0"),
     Function("sign", (r.NUMBER,), r.signed, "-1, 0 or 1; NaN of NaN"),
     Function(
-        "clip", (r.ANY, r.ANY, r.ANY), r.clipped, "held within bounds, a null bound being none; NaN stays",
+        "clip", (r.ANY, r.ANY, r.ANY), r.clipped, "a bound if beyond it, lower first; a null one is none; NaN stays",
         nulls="first", null_literals=True,
     ),
     Function("is_null", (r.ANY,), r.gives(r.BOOL_TYPE), "whether it is null; NaN is not", "never", null_literals=True),

@@ -16,7 +16,7 @@ from thalweg.core.schema import Field, Schema
 from thalweg.engine.embedded import partial as flat
 from thalweg.engine.embedded import sides
 from thalweg.engine.embedded.partial import Flat, Folding, Side
-from thalweg.engine.embedded.rows import TIME
+from thalweg.engine.embedded.rows import LENGTH, TIME
 from thalweg.engine.embedded.user_state import ReducedRow, UserState
 from thalweg.plan.expr import Aggregate as Call
 from thalweg.plan.expr import Column, Expr, aggregates, infer, replace, show
@@ -37,12 +37,20 @@ class Recipe:
         folding: How prepared rows become aggregates.
         show: What makes the output columns (keys and results) from finished aggregates.
         flags: The columns that say, where true, that a sum left its type.
+        constant: Whether nothing that is taken depends on a column.
     """
 
     prepare: tuple[pl.Expr, ...]
     folding: Folding
     show: tuple[pl.Expr, ...]
     flags: tuple[str, ...]
+    constant: bool
+
+    def prepared(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return what is taken from rows, row by row."""
+        if self.constant:
+            return frame.select(*self.prepare, pl.int_range(pl.len()).alias(LENGTH)).drop(LENGTH)
+        return frame.select(*self.prepare)
 
 
 def recipe(node: Aggregate | ReduceByKey) -> Recipe:
@@ -79,7 +87,8 @@ def _aggregate_recipe(node: Aggregate) -> Recipe:
         for name, expr in node.aggregates
     ]
     flags = tuple(f"__o{made.number}" for made in flats if isinstance(made, flat.IntegerSum) and not made.mean)
-    return Recipe(tuple(prepare), Folding(keys, flats, others), tuple(shown), flags)
+    constant = not any(expr.meta.root_names() for expr in prepare)
+    return Recipe(tuple(prepare), Folding(keys, flats, others), tuple(shown), flags, constant)
 
 
 def _reduce_recipe(node: ReduceByKey) -> Recipe:
@@ -91,7 +100,7 @@ def _reduce_recipe(node: ReduceByKey) -> Recipe:
         pl.col("__k0").alias(name) if name == node.key else pl.col(side.result_name).struct.field(name).alias(name)
         for name in schema.names
     )
-    return Recipe(prepare, Folding(["__k0"], [], [side]), shown, ())
+    return Recipe(prepare, Folding(["__k0"], [], [side]), shown, (), constant=False)
 
 
 def _key(expr: Expr, schema: Schema) -> pl.Expr:

@@ -57,6 +57,15 @@ class Table:
         withdrawn = was.select(finished.columns).with_columns(pl.lit(-1, pl.Int64).alias(WEIGHT))
         return _net(pl.concat([withdrawn, added]))
 
+    def state_of(self, rows: pl.DataFrame) -> Partial | None:
+        """Return the state of the groups that prepared rows belong to."""
+        keys = rows.select(self._recipe.folding.keys).unique()
+        main = self._main.lookup(keys)
+        if main is None:
+            return None
+        found = {n: side.lookup(keys) for n, side in self._sides.items()}
+        return Partial(main, {n: side for n, side in found.items() if side is not None}, self._bounds)
+
     def rows(self) -> int:
         """Return how many rows went into the table, counted from its state."""
         main = self._main.all()
@@ -144,7 +153,7 @@ class ChangingAggregate(Stage):
     def _take(self, rows: Rows, touched: dict[int, list[pl.DataFrame]], out: Output) -> None:
         entry = self.entry
         entry.rows_in += rows.frame.height
-        prepared = rows.frame.select(*self._recipe.prepare)
+        prepared = self._recipe.prepared(rows.frame)
         if self.window is None:
             entry.pairs += prepared.height
             entry.absorbed += prepared.height
@@ -165,7 +174,9 @@ class ChangingAggregate(Stage):
 
     def _change(self, end: int, parts: list[pl.DataFrame], out: Output) -> pl.DataFrame | None:
         rows = stacked(parts)
-        partial, rejected = fold_checked(self._recipe.folding, rows, self.node)
+        table = self._tables.get(end)
+        before = table.state_of(rows) if table is not None and self._recipe.folding.runs_user_code else None
+        partial, rejected = fold_checked(self._recipe.folding, rows, self.node, before)
         self.entry.absorbed -= len(rejected)
         self.entry.rejected += len(rejected)
         out.rejected += rejected

@@ -10,11 +10,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from thalweg.columnar.expressions import compile_expr
+from thalweg.columnar.expressions import compile_expr, reason_of
 from thalweg.columnar.frames import to_frame
 from thalweg.core.duration import duration_text
 from thalweg.core.schema import TIMESTAMP
-from thalweg.engine.embedded.rows import NEVER
+from thalweg.engine.embedded.rows import LENGTH, NEVER
+from thalweg.engine.embedded.stage import without_bad_rows
 from thalweg.plan.expr import Column, infer
 from thalweg.plan.nodes import Read
 
@@ -80,10 +81,17 @@ class EventTime:
         return self._checked(batch, running_max)
 
     def _checked(self, batch: pa.RecordBatch, running_max: int) -> Timed:
-        times = self._in_us(to_frame(batch))
-        bad: list[tuple[int, str]] = []
+        parts, failed = without_bad_rows(to_frame(batch), self._in_us)
+        bad = [(row, f"{self._named} cannot be computed: {reason_of(error)}") for row, error in failed]
+        times = pl.concat(parts).to_series() if parts else pl.Series([], dtype=pl.Int64)
+        if failed:
+            missing = {row for row, _ in failed}
+            given = iter(times.to_list())
+            times = pl.Series([None if row in missing else next(given) for row in range(batch.num_rows)], dtype=pl.Int64)
+        known = {row for row, _ in bad}
         for row in times.is_null().arg_true().to_list():
-            bad.append((row, f"{self._named} is null; every row needs an event time"))
+            if row not in known:
+                bad.append((row, f"{self._named} is null; every row needs an event time"))
         range_low, range_high = (times < EARLIEST_US).fill_null(False), (times > LATEST_US).fill_null(False)
         for row in (range_low | range_high).arg_true().to_list():
             bad.append((row, f"{self._named} lies outside the years 1 to 9999; is its unit right?"))
@@ -116,8 +124,12 @@ class EventTime:
                 running_max = max(running_max, time)
         return found
 
-    def _in_us(self, frame: pl.DataFrame) -> pl.Series:
-        value = frame.lazy().select(self._expr.alias("t")).collect(engine="in-memory").get_column("t")
+    def _in_us(self, frame: pl.DataFrame) -> pl.DataFrame:
+        length = pl.int_range(pl.len()).alias(LENGTH)  # a constant time is as long as the frame
+        computed = frame.lazy().select(self._expr.alias("t"), length).collect(engine="in-memory")
+        return pl.DataFrame({"t": self._scaled(computed.get_column("t"))})
+
+    def _scaled(self, value: pl.Series) -> pl.Series:
         if isinstance(value.dtype, pl.Datetime):
             return value.to_physical()
         if isinstance(value.dtype, pl.Date):

@@ -297,8 +297,8 @@ class Side(ABC):
         self.result_name = f"__r{number}"
 
     @abstractmethod
-    def fold(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return the side frame of some rows."""
+    def fold(self, rows: pl.DataFrame, before: pl.DataFrame | None = None) -> pl.DataFrame:
+        """Return the side frame of some rows; ``before`` is their groups', for those that go on from it."""
 
     @abstractmethod
     def merge(self, side: pl.DataFrame) -> pl.DataFrame:
@@ -328,13 +328,16 @@ class Folding:
         self.sides = {side.number: side for side in sides}
         self.runs_user_code = any(side.runs_user_code for side in sides)
 
-    def fold(self, rows: pl.DataFrame) -> Partial:
-        """Return the partial aggregates of prepared rows."""
+    def fold(self, rows: pl.DataFrame, before: Partial | None = None) -> Partial:
+        """Return the partial aggregates of prepared rows; ``before`` is the state of their groups so far."""
         bounds = {flat.number: bound for flat in self.flats if (bound := flat.bound(rows)) is not None}
         parts = [pl.len().cast(pl.Int64).alias(COUNT)]
         for flat in self.flats:
             parts += flat.fold(bounds.get(flat.number, 0))
-        sides = {number: side.fold(rows) for number, side in self.sides.items()}
+        sides = {
+            number: side.fold(rows, None if before is None else before.sides.get(number))
+            for number, side in self.sides.items()
+        }
         return Partial(grouped(rows, self.keys, parts), sides, bounds)
 
     def merge(self, partials: Sequence[Partial]) -> Partial:

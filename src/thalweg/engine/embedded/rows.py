@@ -19,6 +19,9 @@ ROW: Final = "__row"
 WEIGHT: Final = "_weight"
 """+1 for a row added, -1 for one withdrawn; only in changing streams."""
 
+LENGTH: Final = "__length"
+"""Beside computed columns while they are computed: constants alone would make a frame of one row."""
+
 HIDDEN: Final = (TIME, WATERMARK, WHY, ROW, WEIGHT)
 LATE_REASONS: Final = ("late", "idle", "new")
 

@@ -41,7 +41,7 @@ class EdgeRow(_Ordered):
         super().__init__(number, keys, ties)
         self._edge = edge
 
-    def fold(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def fold(self, rows: pl.DataFrame, before: pl.DataFrame | None = None) -> pl.DataFrame:
         return self.merge(self.present(rows))
 
     def merge(self, side: pl.DataFrame) -> pl.DataFrame:
@@ -59,7 +59,7 @@ class ExtremeRow(_Ordered):
         self._by = f"__a{number}_1"
         self._greatest = greatest
 
-    def fold(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def fold(self, rows: pl.DataFrame, before: pl.DataFrame | None = None) -> pl.DataFrame:
         names = dict.fromkeys([*self.keys, *self.ties, self.value, self._by])
         both = pl.col(self.value).is_not_null() & pl.col(self._by).is_not_null()
         return self.merge(rows.lazy().filter(both).select(*names).collect(engine="in-memory"))
@@ -78,7 +78,7 @@ class Collect(_Ordered):
 
     identity = None
 
-    def fold(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def fold(self, rows: pl.DataFrame, before: pl.DataFrame | None = None) -> pl.DataFrame:
         return self.present(rows)
 
     def merge(self, side: pl.DataFrame) -> pl.DataFrame:
@@ -99,7 +99,7 @@ class Mode(_Ordered):
         super().__init__(number, keys, ties)
         self.identity = (self.value,)
 
-    def fold(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def fold(self, rows: pl.DataFrame, before: pl.DataFrame | None = None) -> pl.DataFrame:
         return self.merge(self.present(rows).with_columns(pl.lit(1, pl.Int64).alias(COUNT)))
 
     def merge(self, side: pl.DataFrame) -> pl.DataFrame:
@@ -123,7 +123,7 @@ class Distinct(Side):
         self.value = f"__a{number}_0"
         self.identity = (self.value,)
 
-    def fold(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def fold(self, rows: pl.DataFrame, before: pl.DataFrame | None = None) -> pl.DataFrame:
         return self.merge(rows.select(*self.keys, self.value).filter(pl.col(self.value).is_not_null()))
 
     def merge(self, side: pl.DataFrame) -> pl.DataFrame:
@@ -148,7 +148,7 @@ class HyperLogLog(Side):
         super().__init__(number, keys)
         self._value = f"__a{number}_0"
 
-    def fold(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def fold(self, rows: pl.DataFrame, before: pl.DataFrame | None = None) -> pl.DataFrame:
         present = rows.select(*self.keys, self._value).filter(pl.col(self._value).is_not_null())
         value = pl.col(self._value)
         if present.schema[self._value].is_float():
@@ -201,7 +201,7 @@ class Quantile(Side):
         self._share = share
         self._interpolation = interpolation
 
-    def fold(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def fold(self, rows: pl.DataFrame, before: pl.DataFrame | None = None) -> pl.DataFrame:
         present = rows.select(*self.keys, self.value).filter(pl.col(self.value).is_not_null())
         return self.merge(self.binned(present).with_columns(pl.lit(1, pl.Int64).alias(COUNT)))
 

@@ -111,9 +111,31 @@ def without_bad_rows(
     return results, bad
 
 
+_PYTHON_TIMES = {pl.Datetime: (-62_135_596_800_000_000, 253_402_300_799_999_999), pl.Date: (-719_162, 2_932_896)}
+"""What Python's datetime and date can hold: the years 1 to 9999."""
+
+
+def unfit_for_python(frame: pl.DataFrame) -> dict[int, RejectedRow]:
+    """Return the rows with a time that no Python function can be given, by number, as rejected."""
+    found: dict[int, RejectedRow] = {}
+    for name, kind in frame.schema.items():
+        bounds = _PYTHON_TIMES.get(kind.base_type())
+        if bounds is None or name.startswith("__"):
+            continue
+        values = frame.get_column(name).to_physical()
+        for row in ((values < bounds[0]) | (values > bounds[1])).arg_true().to_list():
+            reason = f'the column "{name}" has a time outside the years 1 to 9999, which no Python function can be given'
+            found[row] = RejectedRow("", reason, frame[row : row + 1], name)
+    return found
+
+
 def described(error: Exception) -> str:
     """Return an error's type and message in one line."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    try:
+        text = str(error)
+    except Exception:  # a user's exception class may fail to describe itself
+        text = ""
+    return f"{type(error).__name__}: {text}".splitlines()[0] if text else type(error).__name__
 
 
 def traced(error: Exception) -> str:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
 from thalweg.columnar.conform import Conformer
-from thalweg.columnar.expressions import compile_expr
+from thalweg.columnar.expressions import compile_expr, reason_of
 from thalweg.columnar.frames import empty_frame, to_frame, to_table
-from thalweg.engine.embedded.rows import HIDDEN, WEIGHT, Rows, visible
-from thalweg.engine.embedded.stage import Output, RejectedRow, Stage, described, traced, without_bad_rows
+from thalweg.engine.embedded.rows import HIDDEN, LENGTH, WEIGHT, Rows, visible
+from thalweg.engine.embedded.stage import Output, RejectedRow, Stage, described, traced, unfit_for_python, without_bad_rows
 from thalweg.plan.nodes import Explode, Filter, MapBatches, MapRows, Node, Project, Union, Unnest
+
+_LENGTH = pl.int_range(pl.len()).alias(LENGTH)
+"""Keeps a selection of constants alone as long as the frame."""
 
 Fusible = Filter | Project | Unnest
 
@@ -44,7 +48,8 @@ class Fused(Stage):
             self.entry.pairs += frame.height
             self.entry.rejected += len(bad)
             for number, error in bad:
-                out.rejected.append(_rejected(rows, frame, number, error))
+                row = visible(frame[number : number + 1])
+                out.rejected.append(RejectedRow(rows.place(frame, number), reason_of(error), row))
             kept = sum(result.height for result in results)
             self.entry.filtered += frame.height - len(bad) - kept
             self.entry.passed += kept
@@ -105,7 +110,11 @@ class MappedRows(Stage):
             made: list[dict[str, Any]] = []
             sources: list[int] = []
             bad: dict[int, RejectedRow] = {}
-            for number, row in enumerate(visible(frame).iter_rows(named=True)):
+            unfit = unfit_for_python(frame)
+            given = visible(frame) if not unfit else _without(visible(frame), unfit)
+            numbers = [number for number in range(frame.height) if number not in unfit]
+            bad |= {n: replace(row, place=rows.place(frame, n), row=visible(row.row)) for n, row in unfit.items()}
+            for number, row in zip(numbers, given.iter_rows(named=True), strict=True):
                 try:
                     results = list(self._results(row))
                 except Exception as error:  # the user's code may raise anything; the row is rejected with it
@@ -211,7 +220,7 @@ def _applied(lazy: pl.LazyFrame, node: Fusible, compiled: Any, hidden: Sequence[
     if isinstance(node, Filter):
         return lazy.filter(compiled)
     if isinstance(node, Project):
-        return lazy.select(*compiled, *hidden)
+        return lazy.select(*compiled, *hidden, _LENGTH).drop(LENGTH)
     return lazy.unnest(compiled).select(*node.schema.names, *hidden)
 
 
@@ -261,6 +270,10 @@ def _through(stage: Stage, rows: int) -> None:
 def _rejected(rows: Rows, frame: pl.DataFrame, number: int, error: Exception) -> RejectedRow:
     row = visible(frame[number : number + 1])
     return RejectedRow(rows.place(frame, number), described(error), row, None, traced(error))
+
+
+def _without(frame: pl.DataFrame, rows: Collection[int]) -> pl.DataFrame:
+    return frame.with_row_index("__n").filter(pl.col("__n").is_in(list(rows)).not_()).drop("__n")
 
 
 def nodes_fused(node: Node) -> bool:

@@ -8,8 +8,10 @@ from typing import Any, Final
 
 import msgspec
 import polars as pl
+import pyarrow as pa
 
 from thalweg.columnar.frames import polars_type, to_table
+from thalweg.core.errors import FunctionError
 from thalweg.core.schema import Field, Schema
 from thalweg.engine.embedded.partial import Side
 from thalweg.plan.expr import UserAggregate
@@ -50,7 +52,7 @@ class UserState(Side):
         self._ties = list(ties)
         self._user = user
 
-    def fold(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def fold(self, rows: pl.DataFrame, before: pl.DataFrame | None = None) -> pl.DataFrame:
         names = [field.name for field in self._arguments]
         wanted = list(dict.fromkeys([*self.keys, *self._ties, *names]))
         ordered = rows.select(*wanted).with_row_index("__i").sort(self._ties)
@@ -67,14 +69,26 @@ class UserState(Side):
         for encoded in groups.get_column(_STATE).to_list():
             state = self._decoded(encoded[0])
             for other in encoded[1:]:
-                state = self._user.merge(state, self._decoded(other))
+                state = self._called("merge", self._user.merge, state, self._decoded(other))
             states.append(state)
         return self._with_states(groups.select(self.keys), states)
 
     def finish(self, side: pl.DataFrame) -> pl.DataFrame:
-        results = [self._user.finish(self._decoded(state)) for state in side.get_column(_STATE).to_list()]
-        values = pl.Series(self.result_name, results, dtype=polars_type(self._user.type))
+        states = side.get_column(_STATE).to_list()
+        results = [self._called("finish", self._user.finish, self._decoded(state)) for state in states]
+        try:
+            values = pl.Series(self.result_name, results, dtype=polars_type(self._user.type))
+        except (TypeError, pl.exceptions.PolarsError, OverflowError) as error:
+            raise FunctionError(f"finish of the aggregate {self._user.name} gave a value that is not {self._user.type}: {error}") from error
         return side.select(self.keys).with_columns(values)
+
+    def _called(self, what: str, function: Callable[..., Any], *states: Any) -> Any:
+        try:
+            return function(*states)
+        except Exception as error:  # no single row is at fault, so the run cannot go on without one
+            raise FunctionError(
+                f"{what} of the aggregate {self._user.name} raised {type(error).__name__} on {states!r}: {error}"
+            ) from error
 
     def _groups(self, groups: pl.DataFrame, names: Sequence[str]) -> Iterator[tuple[list[Any], list[int]]]:
         """Give each group's arguments (columns of values, or Arrow arrays) and row numbers."""
@@ -125,32 +139,53 @@ class ReducedRow(Side):
         self._ties = list(ties)
         self._function = function
 
-    def fold(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def fold(self, rows: pl.DataFrame, before: pl.DataFrame | None = None) -> pl.DataFrame:
         wanted = list(dict.fromkeys([*self.keys, *self._ties, *self._schema.names]))
-        return self._reduced(rows.select(*wanted).with_row_index("__i").sort(self._ties))
+        ordered = rows.select(*wanted).with_row_index("__i").sort(self._ties).select(*self.keys, *self._schema.names, "__i")
+        # Each row is combined with its group's state, so that a function that raises on a row is found
+        # to do so wherever batches are cut.
+        if before is not None:
+            state = before.with_columns(pl.lit(None, ordered.schema["__i"]).alias("__i")).select(ordered.columns)
+            ordered = pl.concat([state, ordered])
+        groups = ordered.group_by(self.keys, maintain_order=True).agg(
+            pl.struct(self._schema.names).alias("__rows"), "__i"
+        )
+        failed: list[FailedRow] = []
+        reduced = []
+        for values, numbers in zip(groups["__rows"].to_list(), groups["__i"].to_list(), strict=True):
+            reduced.append(self._combined(values, numbers, failed))
+        if failed:
+            raise RowsFailed(failed)
+        kinds = {field.name: polars_type(field.type) for field in self._schema}
+        made = pl.DataFrame(reduced, schema=kinds, orient="row")
+        return pl.concat([groups.select(self.keys), made], how="horizontal")
 
     def merge(self, side: pl.DataFrame) -> pl.DataFrame:
-        return self._reduced(side.with_row_index("__i"))
+        # The later state went on from the earlier one.
+        return side.unique(self.keys, keep="last", maintain_order=True)
 
     def finish(self, side: pl.DataFrame) -> pl.DataFrame:
         return side.select(*self.keys, pl.struct(self._schema.names).alias(self.result_name))
 
-    def _reduced(self, rows: pl.DataFrame) -> pl.DataFrame:
-        groups = rows.group_by(self.keys, maintain_order=True).agg(pl.struct(self._schema.names).alias("__rows"), "__i")
-        failed: list[FailedRow] = []
-        reduced = []
-        for values, numbers in zip(groups["__rows"].to_list(), groups["__i"].to_list(), strict=True):
-            state = values[0]
-            for row, value in zip(numbers[1:], values[1:], strict=True):
-                try:
-                    state = self._function(state, value)
-                except Exception as error:  # the user's code may raise anything; the row is rejected with it
-                    failed.append(FailedRow(row, error))
-            reduced.append(state)
-        if failed:
-            raise RowsFailed(failed)
-        kinds = {field.name: polars_type(field.type) for field in self._schema}
-        return pl.concat([groups.select(self.keys), pl.DataFrame(reduced, schema=kinds, orient="row")], how="horizontal")
+    def _combined(self, values: Sequence[Any], numbers: Sequence[int | None], failed: list[FailedRow]) -> Any:
+        state = values[0]
+        for row, value in zip(numbers[1:], values[1:], strict=True):
+            try:
+                state = self._checked(self._function(state, value))
+            except Exception as error:  # the user's code may raise anything; the row is rejected with it
+                assert row is not None, "only the first row of a group can be its state"
+                failed.append(FailedRow(row, error))
+        return state
+
+    def _checked(self, row: Any) -> dict[str, Any]:
+        if not isinstance(row, dict) or set(row) - set(self._schema.names):
+            raise TypeError(f"a row is a dict of the columns {', '.join(self._schema.names)}; the function gave {row!r}")
+        for field in self._schema:
+            try:
+                pa.scalar(row.get(field.name), field.type)
+            except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+                raise TypeError(f'the function gave {row.get(field.name)!r} for "{field.name}", not {field.type}') from error
+        return row
 
 
 def _encoded(state: Any) -> bytes:

@@ -74,7 +74,7 @@ class ClosingWindows(Stage):
     def _take(self, rows: Rows, out: Output) -> None:
         entry = self.entry
         entry.rows_in += rows.frame.height
-        assigned = assign(self.window, rows, rows.frame.select(*self._recipe.prepare))
+        assigned = assign(self.window, rows, self._recipe.prepared(rows.frame))
         for key, part in assigned.slices:
             self._wait(key, part, out)
         # A row between two windows is one that the windows filter.

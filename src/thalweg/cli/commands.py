@@ -1,0 +1,153 @@
+"""The commands, their options and what ``--help`` says; what they do is loaded when they are called."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import cyclopts
+from cyclopts import Parameter, validators
+
+from thalweg import __version__
+
+_HELP = """Run event-driven programs over history, over live events, or over both.
+
+PROGRAM is a Python file that makes a thalweg.App; where it makes several, name one: PROGRAM.py:app."""
+
+_START = """Start here:
+
+  thalweg demo                             real flights, live, for some seconds
+  thalweg plan clicks.py                   what it will do, step by step
+  thalweg batch clicks.py                  over all there is; prints its views
+  thalweg run clicks.py --until caught-up  what is new since the last run
+  thalweg run clicks.py                    live, until Ctrl-C
+
+Exit codes: 0 done, 1 the run failed, 2 the command or the program is wrong."""
+
+Program = Annotated[str, Parameter(help="The program's file, with :NAME if it makes more than one App.")]
+Quiet = Annotated[bool, Parameter(help="Show results and errors only.", show_default=False)]
+StepRows = Annotated[
+    int | None,
+    Parameter(help="The most rows that one step takes from each partition.", validator=validators.Number(gte=1)),
+]
+
+
+def main(tokens: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 1 the run failed, 2 the command or program is wrong.
+
+    Args:
+        tokens: The arguments; by default those that the process was given.
+    """
+    words = list(sys.argv[1:] if tokens is None else tokens)
+    try:
+        command, bound, _ = command_line().parse_args(words, exit_on_error=False, print_error=False)
+    except cyclopts.CycloptsError as error:
+        known = next((word for word in words if word in ("run", "batch", "plan", "demo")), "")
+        print(f"thalweg: {error}\nSee: thalweg {known + ' ' if known else ''}--help", file=sys.stderr)
+        return 2
+    if command.__module__ != __name__:
+        command(*bound.args, **bound.kwargs)  # --help and --version
+        return 0
+    from thalweg.cli.failures import guarded
+
+    return guarded(command, bound, as_json="--json" in words)
+
+
+def command_line() -> cyclopts.App:
+    """Return the parser of the command line."""
+    app = cyclopts.App(
+        name="thalweg",
+        help=_HELP,
+        help_epilogue=_START,
+        help_format="plaintext",
+        version=__version__,
+        default_parameter=Parameter(negative=()),
+    )
+    for command, examples in (
+        (run, ("thalweg run clicks.py", "thalweg run clicks.py --until caught-up --data state/clicks")),
+        (batch, ("thalweg batch clicks.py", "thalweg batch clicks.py:app --json | head -3")),
+        (plan, ("thalweg plan clicks.py",)),
+        (demo, ("thalweg demo", "thalweg demo flights --seconds 60 --speed 86400", "thalweg demo --list")),
+    ):
+        app.command(command, help_epilogue="\n".join(["Examples:", "", *(f"  {line}" for line in examples)]))
+    return app
+
+
+def run(
+    program: Program,
+    /,
+    *,
+    until: Annotated[
+        Literal["caught-up", "end"] | None,
+        Parameter(
+            help="When to stop: at what is there now (open windows wait in the state for the next run), or at the end "
+            "of an input that is complete (all windows close, the state is sealed). Without it: when told to."
+        ),
+    ] = None,
+    data: Annotated[Path | None, Parameter(help="Where the state is kept; .thalweg/apps/<app> otherwise.")] = None,
+    checkpoint: Annotated[str, Parameter(help="How often the state is saved and outputs are committed.")] = "1s",
+    max_step_rows: StepRows = None,
+    quiet: Quiet = False,
+    json: Annotated[
+        bool, Parameter(help="Status, views and report as JSON objects, one a line.", show_default=False)
+    ] = False,
+) -> None:
+    """Run live until Ctrl-C or SIGTERM, which save the state and stop; or until the end that is asked for.
+
+    The state is kept on disk: the next run goes on where this one stopped.
+    """
+    from thalweg.cli.running import Wanted, run_program
+
+    run_program(Wanted(program, until, data, checkpoint, max_step_rows, quiet, json))
+
+
+def batch(
+    program: Program,
+    /,
+    *,
+    json: Annotated[
+        bool, Parameter(help="The views as NDJSON, with the view's name in the field view.", show_default=False)
+    ] = False,
+    max_step_rows: StepRows = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run once over all there is, to the end, keep no state, and print the views."""
+    from thalweg.cli.running import Wanted, run_program
+
+    run_program(Wanted(program, "end", None, "1s", max_step_rows, quiet, json, fresh=True))
+
+
+def plan(program: Program, /) -> None:
+    """Print what a program does as a tree, each step above what it reads; run nothing."""
+    from thalweg.cli.program import load
+    from thalweg.plan.show import tree
+
+    app = load(program)
+    print("\n".join([app.name, *tree(app.plan)]))
+
+
+def demo(
+    name: Annotated[str, Parameter(help="Which one; see --list.")] = "flights",
+    /,
+    *,
+    seconds: Annotated[
+        float, Parameter(help="For how long a live one runs.", validator=validators.Number(gt=0))
+    ] = 15,
+    speed: Annotated[
+        float | None,
+        Parameter(
+            help="flights: seconds of event time per second of the clock; 21600, six hours, otherwise.",
+            validator=validators.Number(gt=0),
+        ),
+    ] = None,
+    listed: Annotated[bool, Parameter(name="--list", help="List the demonstrations.", show_default=False)] = False,
+) -> None:
+    """Run a packaged program on packaged data."""
+    from thalweg.cli.demonstrations import run_demo, show_list
+
+    if listed:
+        show_list()
+    else:
+        run_demo(name, seconds=seconds, speed=speed)

@@ -1,0 +1,62 @@
+"""The embedded engine with somebody who looks on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TypeAlias
+
+import pyarrow as pa
+
+from thalweg.engine.contract import Progress, Report, Run, RunOptions
+from thalweg.plan.nodes import Plan
+
+Follow: TypeAlias = Callable[[Run, Plan, RunOptions], AbstractContextManager[None]]
+"""Gives the context in which a run goes on."""
+
+
+class Watched:
+    """The embedded engine, each of whose runs is followed in a way of one's own.
+
+    Args:
+        follow: Gives the context in which a run goes on.
+
+    Attributes:
+        options: Those of the last run.
+    """
+
+    def __init__(self, follow: Follow) -> None:
+        self._follow = follow
+        self.options = RunOptions()
+
+    def start(self, plan: Plan, options: RunOptions) -> Run:
+        """Return a run of the plan that has not read anything yet."""
+        from thalweg.engine.embedded.loop import Embedded  # engines load when a plan runs
+
+        self.options = options
+        return _WatchedRun(Embedded().start(plan, options), plan, options, self._follow)
+
+
+class _WatchedRun:
+    def __init__(self, run: Run, plan: Plan, options: RunOptions, follow: Follow) -> None:
+        self._run = run
+        self._plan = plan
+        self._options = options
+        self._follow = follow
+
+    def run(self) -> Report:
+        with self._follow(self._run, self._plan, self._options):
+            return self._run.run()
+
+    def stop(self, *, soon: threading.Event | None = None) -> None:
+        # A batch replaces its outputs: those of a part of the input are not wanted, and it has no state to go on from.
+        if self._options.fresh and threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        self._run.stop()
+
+    def progress(self) -> Progress:
+        return self._run.progress()
+
+    def view(self, name: str) -> pa.Table:
+        return self._run.view(name)

@@ -1,0 +1,184 @@
+"""One assertion: however the input is cut, interleaved and interrupted, the results are the same."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from thalweg.app import App
+from thalweg.core.errors import CheckError, PlanError, near
+from thalweg.core.schema import schema_of
+from thalweg.engine.contract import Report, RunOptions
+from thalweg.engine.embedded.loop import Embedded
+from thalweg.plan.nodes import Plan, Read, ViewOutput, Write, key_of
+from thalweg.plan.rewrite import rewritten
+from thalweg.testing.compare import differences, scale_of
+from thalweg.testing.given import Given, Row, as_dict
+from thalweg.testing.scripted import Scripted
+
+_ONE_BY_ONE_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a way of running gave: the tables to compare."""
+
+    tables: Mapping[str, pa.Table]
+    way: str
+
+
+def check(
+    app: App,
+    *,
+    expect: Mapping[str, Sequence[Row]] | None = None,
+    seed: int | None = None,
+    cases: int = 8,
+    **sources: Given,
+) -> None:
+    """Run a pipeline in many ways and compare: all must agree with one batch, and that with ``expect``.
+
+    The ways: one batch; row by row; random cuts with the partitions interleaved at random; runs that
+    stop at what is there (``caught-up``), continue from their state, and end. Sinks are not written to;
+    what they would get is compared as well.
+
+    Args:
+        app: The pipeline.
+        expect: By view, its rows: tuples in column order, or dicts of some of the columns. Times may be
+            text as in ``rows``.
+        seed: Repeats the random choices of a failure, which prints it.
+        cases: How many random ways.
+        **sources: Rows in place of what a source of that name would read; sources that are not named are read as they are.
+
+    Raises:
+        CheckError: Two ways differ, or the result is not as expected.
+        PlanError: A source or a view of that name is not in the program.
+    """
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    plan, scripted = _testable(app.plan, sources)
+    scale = scale_of(piece.data for s in scripted for pieces in s.pieces.values() for piece in pieces)
+    reference = Result(_run(plan, RunOptions(until="end", fresh=True)), "one batch")
+    for view, given in (expect or {}).items():
+        _expected(reference, plan, view, given, scale)
+    for other in _ways(plan, scripted, random.Random(seed), cases):
+        for name, table in reference.tables.items():
+            if found := differences(table, other.tables[name], _key(plan, name), scale):
+                raise CheckError(
+                    f'"{name}" is different in {other.way} than in {reference.way}; repeat with seed={seed}\n'
+                    + "\n".join(found)
+                )
+
+
+def _ways(plan: Plan, scripted: Sequence[Scripted], rng: random.Random, cases: int) -> Iterator[Result]:
+    total = sum(s.rows(name) for s in scripted for name in s.pieces)
+    if total <= _ONE_BY_ONE_ROWS:
+        yield Result(_run(plan, RunOptions(until="end", max_step_rows=1)), "steps of one row")
+    for _ in range(cases):
+        most = rng.choice([1, 2, 3, 5, 10, max(total, 1)])
+        if rng.random() < 0.5:
+            cuts = RunOptions(until="end", pick=_picker(rng, most))
+            yield Result(_run(plan, cuts), f"random cuts of up to {most} rows, interleaved")
+        else:
+            yield _interrupted(plan, scripted, rng, most)
+
+
+def _interrupted(plan: Plan, scripted: Sequence[Scripted], rng: random.Random, most: int) -> Result:
+    """Run until caught up, a few times while more is shown, then to the end."""
+    stops = rng.randint(1, 3)
+    shown = [{name: 0 for name in s.pieces} for s in scripted]
+    tables: Mapping[str, pa.Table] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        options = RunOptions(data=Path(folder), pick=_picker(rng, most))
+        for _ in range(stops):
+            for source, rows in zip(scripted, shown, strict=True):
+                for name in rows:
+                    rows[name] = rng.randint(rows[name], source.rows(name))
+                source.show(rows)
+            earlier = _run(plan, replace(options, until="caught-up"))
+            tables = _with_earlier(tables, earlier)
+        for source in scripted:
+            source.show(None)
+        tables = _with_earlier(tables, _run(plan, replace(options, until="end")))
+    return Result(tables, f"{stops} runs until caught up and one to the end, cuts of up to {most} rows")
+
+
+def _with_earlier(before: Mapping[str, pa.Table], now: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+    """Return all rows of a series of runs: views hold everything, late and rejected rows are each run's own."""
+    own = ("late", "errors")
+    return {k: pa.concat_tables([before[k], v]) if k in own and k in before else v for k, v in now.items()}
+
+
+def _picker(rng: random.Random, most: int) -> Any:  # a Pick: chooses partitions and rows
+    def pick(names: Sequence[str]) -> Sequence[tuple[str, int]]:
+        chosen = [name for name in names if rng.random() < 0.7] or list(names[:1])
+        rng.shuffle(chosen)
+        return [(name, rng.randint(1, most)) for name in chosen]
+
+    return pick
+
+
+def _run(plan: Plan, options: RunOptions) -> dict[str, pa.Table]:
+    report: Report = Embedded().start(plan, options).run()
+    # What a row is late by, and the words of an error, may be told differently; which row it is may not.
+    late = report.late.drop_columns(["watermark"])
+    errors = report.errors.drop_columns(["traceback"])
+    return {**report.views, "late": late, "errors": errors}
+
+
+def _testable(plan: Plan, sources: Mapping[str, Given]) -> tuple[Plan, list[Scripted]]:
+    """Return the plan with sources that can be cut at will, and views in place of sinks."""
+    names = [node.source.name for node in plan.nodes() if isinstance(node, Read)]
+    for name in sources:
+        if name not in names:
+            raise PlanError(f'check: the program reads no source "{name}"; {near(name, names)}')
+    made: dict[int, Scripted] = {}
+
+    def read(node: Read) -> Read:
+        given = sources.get(node.source.name)
+        if given is not None and given.schema.names != node.schema.names:
+            raise PlanError(
+                f"check: the rows for {node.source.name} have the columns {', '.join(given.schema.names)}; the program "
+                f"reads {', '.join(node.schema.names)}"
+            )
+        source = (
+            Scripted.of(node.source.name, given) if given is not None else Scripted.recorded(node.source, node.schema)
+        )
+        made[id(node)] = source
+        return replace(node, source=source)
+
+    number = iter(range(1, len(plan.writes) + 1))
+
+    def write(node: Write) -> Write:
+        index = next(number)
+        if isinstance(node.output, ViewOutput):
+            return node
+        return replace(node, output=ViewOutput(name=f"{index} {node.output.name}", key=None))
+
+    return rewritten(plan, read, write), list(made.values())
+
+
+def _key(plan: Plan, name: str) -> tuple[str, ...] | None:
+    for write in plan.writes:
+        if isinstance(write.output, ViewOutput) and write.output.name == name:
+            return key_of(write.input)
+    return None
+
+
+def _expected(result: Result, plan: Plan, view: str, rows: Sequence[Row], scale: float) -> None:
+    if view not in result.tables:
+        raise PlanError(f'check(expect=…): there is no view "{view}"; {near(view, result.tables)}')
+    got = result.tables[view]
+    first = rows[0] if rows else None
+    if isinstance(first, Mapping):
+        got = got.select([name for name in got.column_names if name in first])
+    schema = schema_of(got.schema)
+    loose = pa.schema([pa.field(field.name, field.type) for field in schema])
+    wanted = pa.Table.from_pylist([as_dict(schema, row) for row in rows], schema=loose)
+    if found := differences(wanted, got, _key(plan, view), scale, names=("expected", "got")):
+        raise CheckError(f'the view "{view}" is not as expected\n' + "\n".join(found))

@@ -1,0 +1,249 @@
+"""The directory of state: what was committed is read back, what is damaged stops the run, and one run holds it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from thalweg.core.errors import StateError
+from thalweg.state import store as module
+from thalweg.state.store import StateStore, Stored
+
+TABLE = pa.table({"a": [1, 2, 3]})
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "state"
+
+
+def committed(directory: Path, epoch: int = 1) -> Stored:
+    """Commit one file at an epoch, and let go."""
+    store = StateStore(directory)
+    stored = store.write(f"files/{epoch}.arrow", TABLE)
+    store.commit({"epoch": epoch, "file": stored.file, "sha256": stored.sha256}, [stored.file])
+    store.close()
+    return stored
+
+
+def test_a_new_directory_is_made_and_empty(directory: Path) -> None:
+    store = StateStore(directory)
+    assert store.load() is None
+    store.close()
+    assert directory.is_dir()
+
+
+def test_what_was_committed_is_read_back(directory: Path) -> None:
+    stored = committed(directory)
+    store = StateStore(directory)
+    body = store.load()
+    assert body is not None
+    assert (body["epoch"], body["file"]) == (1, stored.file)
+    assert store.read(stored).equals(TABLE)
+    store.close()
+
+
+def test_a_commit_removes_files_that_it_does_not_name(directory: Path) -> None:
+    first, second = committed(directory, 1), committed(directory, 2)
+    assert not (directory / first.file).exists()
+    assert (directory / second.file).exists()
+
+
+def test_a_commit_keeps_the_late_and_rejected_rows(directory: Path) -> None:
+    store = StateStore(directory)
+    store.write("late/part-1.arrow", TABLE)
+    store.commit({"epoch": 1}, [])
+    store.commit({"epoch": 2}, [])
+    store.close()
+    assert (directory / "late" / "part-1.arrow").exists()
+
+
+class Died(Exception):
+    """Stands for a process that dies here."""
+
+
+@pytest.mark.parametrize("call", ["fdatasync", "replace", "open"])
+def test_a_crash_before_the_rename_leaves_the_old_state(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    old = committed(directory, 1)
+    store = StateStore(directory)
+    new = store.write("files/2.arrow", TABLE.slice(1))
+
+    def dies(*given: object) -> None:
+        raise Died(call)
+
+    with monkeypatch.context() as patch, pytest.raises(Died):
+        patch.setattr(module.os, call, dies)
+        store.commit({"epoch": 2}, [new.file])
+    store.close()
+    again = StateStore(directory)
+    body = again.load()
+    assert body is not None
+    assert body["epoch"] == 1
+    assert again.read(old).equals(TABLE)
+    again.commit({"epoch": 2}, [old.file])  # and it goes on from there, without the file of the run that died
+    assert not (directory / new.file).exists()
+    again.close()
+
+
+def test_a_crash_after_the_rename_leaves_the_new_state(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    committed(directory, 1)
+    store = StateStore(directory)
+    new = store.write("files/2.arrow", TABLE.slice(1))
+
+    def dies(path: Path) -> None:
+        raise Died("sync")
+
+    with monkeypatch.context() as patch, pytest.raises(Died):
+        syncs = module._sync_directory
+        patch.setattr(module, "_sync_directory", lambda path: dies(path) if path == directory else syncs(path))
+        store.commit({"epoch": 2}, [new.file])
+    store.close()
+    again = StateStore(directory)
+    body = again.load()
+    assert body is not None
+    assert body["epoch"] == 2
+    assert again.read(new).num_rows == 2
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda text: text[:-10], "is damaged"),
+        (lambda text: b"", "is damaged"),
+        (lambda text: b"[]", "is damaged"),
+        (lambda text: b"\xff" + text[1:], "is damaged"),
+        (lambda text: text.replace(b'"epoch":1', b'"epoch":7'), "its checksum is wrong"),
+    ],
+    ids=["cut off", "empty", "another document", "not text", "changed"],
+)
+def test_a_damaged_manifest_stops_the_run_and_says_what_to_do(directory: Path, damage: object, words: str) -> None:
+    committed(directory)
+    path = directory / "manifest.json"
+    changed = damage(path.read_bytes())  # type: ignore[operator]  # a function of bytes
+    assert changed != path.read_bytes()
+    path.write_bytes(changed)
+    store = StateStore(directory)
+    with pytest.raises(StateError, match=words) as caught:
+        store.load()
+    assert str(path) in str(caught.value)
+    assert "restore it from a copy, or start anew elsewhere" in str(caught.value)
+    store.close()
+
+
+def test_a_manifest_of_a_later_version_is_not_touched(directory: Path) -> None:
+    committed(directory)
+    path = directory / "manifest.json"
+    body = json.loads(path.read_bytes())["body"] | {"format": module.FORMAT + 1}
+    path.write_bytes(module._dumped({"sha256": module._digest(module._dumped(body)), "body": body}))
+    before = path.read_bytes()
+    store = StateStore(directory)
+    with pytest.raises(StateError, match=f"has format {module.FORMAT + 1}, this version of Thalweg reads {module.FORMAT}"):
+        store.load()
+    store.close()
+    assert path.read_bytes() == before
+
+
+def test_a_file_with_a_wrong_hash_is_never_given_to_a_reader(directory: Path) -> None:
+    stored = committed(directory)
+    path = directory / stored.file
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    store = StateStore(directory)
+    with pytest.raises(StateError, match="is damaged: its checksum is wrong") as caught:
+        store.read(stored)
+    assert str(path) in str(caught.value)
+    store.close()
+
+
+@pytest.mark.parametrize("length", [0, 1, 100])
+def test_a_file_that_was_cut_off_is_damaged(directory: Path, length: int) -> None:
+    stored = committed(directory)
+    os.truncate(directory / stored.file, length)
+    store = StateStore(directory)
+    with pytest.raises(StateError, match="is damaged"):
+        store.read(stored)
+    store.close()
+
+
+def test_a_missing_file_is_named(directory: Path) -> None:
+    stored = committed(directory)
+    (directory / stored.file).unlink()
+    store = StateStore(directory)
+    with pytest.raises(StateError, match=r"cannot be read.*No such file") as caught:
+        store.read(stored)
+    assert stored.file in str(caught.value)
+    store.close()
+
+
+_HOLD = """
+import sys
+from pathlib import Path
+from thalweg.state.store import StateStore
+store = StateStore(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_state_of_another_process_is_refused_and_free_when_that_dies(directory: Path) -> None:
+    other = subprocess.Popen(
+        [sys.executable, "-c", _HOLD, str(directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        try:
+            assert other.stdout.readline() == "held\n"
+            with pytest.raises(StateError, match=rf"is used by another run \(process {other.pid}\)") as caught:
+                StateStore(directory)
+            assert "stop it, or name another directory with data=" in str(caught.value)
+        finally:
+            other.kill()
+            other.wait()
+    StateStore(directory).close()
+
+
+def test_two_runs_of_one_process_do_not_share_state_either(directory: Path) -> None:
+    store = StateStore(directory)
+    with pytest.raises(StateError, match="is used by another run"):
+        StateStore(directory)
+    store.close()
+    StateStore(directory).close()
+
+
+def test_a_refused_run_leaves_the_holder_s_number(directory: Path) -> None:
+    store = StateStore(directory)
+    for _ in range(2):
+        with pytest.raises(StateError, match=f"process {os.getpid()}"):
+            StateStore(directory)
+    store.close()
+
+
+def test_a_directory_that_cannot_be_made_is_an_error_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateError, match=r"cannot be made.*name another with data="):
+        StateStore(tmp_path / "file" / "state")
+
+
+def test_files_are_synced_before_the_manifest_names_them(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    for name in ("fdatasync", "fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(module.os, name, lambda *given, n=name, r=real: (calls.append(n), r(*given))[1])
+    store = StateStore(directory)
+    stored = store.write("files/1.arrow", TABLE)
+    assert calls == ["fdatasync"]
+    store.commit({"epoch": 1}, [stored.file])
+    # The folder of files, then the manifest, then its name, then the folder that has the name.
+    assert calls[1:] == ["fsync", "fdatasync", "replace", "fsync"]
+    store.close()
