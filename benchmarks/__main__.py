@@ -14,11 +14,18 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
-from benchmarks import filtering, hopping, tumbling
+from benchmarks import filtering, hopping, latency, memory, ndjson, tumbling
 from benchmarks.outcome import Benchmark, WrongAnswerError
 from thalweg.core.ports import Json
 
-BENCHMARKS: Final[tuple[Benchmark, ...]] = (tumbling.BENCHMARK, hopping.BENCHMARK, filtering.BENCHMARK)
+BENCHMARKS: Final[tuple[Benchmark, ...]] = (
+    tumbling.BENCHMARK,
+    hopping.BENCHMARK,
+    filtering.BENCHMARK,
+    ndjson.BENCHMARK,
+    latency.BENCHMARK,
+    memory.BENCHMARK,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

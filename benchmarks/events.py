@@ -21,12 +21,19 @@ class Scale:
         rounds: Timed rounds.
         rate: Events per second of event time.
         keys: Different keys.
+        step_rows: The most rows of a step; None is the engine's own choice.
     """
 
     rows: int
     rounds: int = 5
     rate: int = 10_000
     keys: int = 100_000
+    step_rows: int | None = None
+
+    @property
+    def steps(self) -> str:
+        """How large the steps are, in words."""
+        return "default steps" if self.step_rows is None else f"steps of {self.step_rows} rows"
 
 
 def events(scale: Scale) -> pl.DataFrame:

@@ -28,12 +28,12 @@ def query(frame: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def measure(scale: Scale) -> Iterator[Comparison]:
-    """Compare, in steps of the engine's own choice."""
+    """Compare."""
     frame = events(scale)
-    own = Streamed(memory(frame.to_arrow()), scale.rows, dear)
+    own = Streamed(memory(frame.to_arrow()), scale.rows, dear, scale.step_rows)
     references = polars_engines(query(frame.lazy()))
     seconds = take_turns({"thalweg": own, **references}, scale.rounds, query(frame.lazy()).collect())
-    name = "filter and projection, default steps"
+    name = f"filter and projection, {scale.steps}"
     yield compared(name, scale.rows, seconds["thalweg"], chosen(seconds, references), TARGET, own.note)
 
 

@@ -48,16 +48,16 @@ def counts(stream: Stream) -> Stream:
 
 
 def measure(scale: Scale) -> Iterator[Comparison]:
-    """Compare, in steps of the engine's own choice."""
+    """Compare."""
     table = events(scale).to_arrow()
-    own = Streamed(memory(table), scale.rows, counts)
+    own = Streamed(memory(table), scale.rows, counts, scale.step_rows)
     with duckdb.connect() as connection:
         connection.register("events", table)
         references: dict[str, Contestant] = {
             name: OneShot(_query(connection, text), _dated) for name, text in QUERIES.items()
         }
         seconds = take_turns({"thalweg": own, **references}, scale.rounds, _expected(table))
-    name = "hopping 10 s every 2 s, count and sum per key, default steps"
+    name = f"hopping 10 s every 2 s, count and sum per key, {scale.steps}"
     yield compared(name, scale.rows, seconds["thalweg"], chosen(seconds, references), TARGET, own.note)
 
 

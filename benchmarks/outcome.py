@@ -5,9 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Final, Protocol
 
 from thalweg.core.ports import Json
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+"""Where ``python -m benchmarks`` works, for processes that a benchmark starts."""
 
 
 class WrongAnswerError(AssertionError):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import polars as pl
 import pyarrow as pa
@@ -12,23 +11,31 @@ import thalweg as tw
 from benchmarks.events import LATENESS
 from benchmarks.outcome import WrongAnswerError
 from thalweg.connect import call
-from thalweg.core.ports import Json, Nothing, OpenSource, PartitionReader, Source, SourceBatch
-from thalweg.core.schema import Schema
+from thalweg.core.ports import Source
+from thalweg.engine.contract import Run, RunOptions
+from thalweg.engine.embedded.loop import Embedded
+from thalweg.plan.nodes import Plan
 from thalweg.stream import Stream
 
 SOONEST = 0.2
 """Before which part of the input is read the first result must come: that the input ends is no excuse to wait."""
 
 
-@dataclass(slots=True)
-class Seen:
-    """What a source has handed out.
+class Watched:
+    """The embedded engine, with an eye on how much it has read."""
 
-    Attributes:
-        rows: How many rows.
-    """
+    def __init__(self) -> None:
+        self._run: Run | None = None
 
-    rows: int = 0
+    def start(self, plan: Plan, options: RunOptions) -> Run:
+        """Return a run of the plan, and watch it."""
+        self._run = Embedded().start(plan, options)
+        return self._run
+
+    @property
+    def rows_in(self) -> int:
+        """Rows read so far; from any thread."""
+        return 0 if self._run is None else self._run.progress().rows_in
 
 
 class Streamed:
@@ -55,24 +62,23 @@ class Streamed:
         self._build = build
         self._step_rows = step_rows
         self._schema = schema
+        self._engine = Watched()
         self._tables: list[pa.Table] = []
-        self._seen = Seen()
         self._first_at: int | None = None
         self._latest_first = 0
 
     def run(self) -> None:
-        self._tables, self._seen, self._first_at = [], Seen(), None
+        self._tables, self._first_at, self._engine = [], None, Watched()
         app = tw.App("benchmark")
-        counted = Counted(self._source, self._seen)
-        stream = app.read(counted, schema=self._schema, time="ts", lateness=LATENESS)
+        stream = app.read(self._source, schema=self._schema, time="ts", lateness=LATENESS)
         self._build(stream).write(call(self._take))
-        app.run(data=None, until="end", max_step_rows=self._step_rows, quiet=True)
+        app.run(data=None, until="end", max_step_rows=self._step_rows, quiet=True, engine=self._engine)
 
     def answer(self) -> pl.DataFrame:
         tables, self._tables = self._tables, []
-        first, rows = self._first_at, self._rows
-        if self._seen.rows != rows:
-            raise WrongAnswerError(f"the source handed out {self._seen.rows} rows, not {rows}")
+        first, read, rows = self._first_at, self._engine.rows_in, self._rows
+        if read != rows:
+            raise WrongAnswerError(f"the run read {read} rows, not {rows}")
         if first is None:
             raise WrongAnswerError("the run gave no rows")
         if first >= rows * SOONEST:
@@ -92,75 +98,5 @@ class Streamed:
 
     def _take(self, table: pa.Table) -> None:
         if self._first_at is None:
-            self._first_at = self._seen.rows
+            self._first_at = self._engine.rows_in
         self._tables.append(table)
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """A source that counts the rows that it hands out.
-
-    Attributes:
-        source: Where they come from.
-        seen: Where they are counted.
-    """
-
-    source: Source
-    seen: Seen
-
-    @property
-    def name(self) -> str:
-        """The source's name."""
-        return self.source.name
-
-    @property
-    def final(self) -> bool:
-        """As the source says."""
-        return self.source.final
-
-    @property
-    def prefetch(self) -> bool:
-        """As the source says."""
-        return self.source.prefetch
-
-    def describe(self) -> str:
-        """Return one line for the plan."""
-        return self.source.describe()
-
-    def schema(self) -> pa.Schema | None:
-        """Return the source's schema."""
-        return self.source.schema()
-
-    def open(self, schema: Schema) -> OpenSource:
-        """Start to read."""
-        return _OpenCounted(self.source.open(schema), self.seen)
-
-
-class _OpenCounted:
-    def __init__(self, source: OpenSource, seen: Seen) -> None:
-        self._source = source
-        self._seen = seen
-
-    def partitions(self) -> Sequence[str]:
-        return self._source.partitions()
-
-    def reader(self, partition: str, position: Json) -> PartitionReader:
-        return _CountedReader(self._source.reader(partition, position), self._seen)
-
-    def close(self) -> None:
-        self._source.close()
-
-
-class _CountedReader:
-    def __init__(self, reader: PartitionReader, seen: Seen) -> None:
-        self._reader = reader
-        self._seen = seen
-
-    def read(self, max_rows: int, timeout_s: float) -> SourceBatch | Nothing:
-        batch = self._reader.read(max_rows, timeout_s)
-        if isinstance(batch, SourceBatch):
-            self._seen.rows += batch.data.num_rows
-        return batch
-
-    def close(self) -> None:
-        self._reader.close()

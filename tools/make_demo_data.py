@@ -46,7 +46,7 @@ def sessions(rng: random.Random, day: str, number: int) -> str:
     begin = datetime.fromisoformat(day).replace(tzinfo=UTC)
     lines = []
     for index in range(number):
-        visitor = int(rng.random() ** 3 * 40) + 1
+        visitor = int(rng.random() ** 1.5 * 30) + 1
         pages = [f"/page/{int(rng.random() * 12)}" for _ in range(1 + int(rng.random() * 5))]
         at = begin + timedelta(seconds=int(86_400 * index / number))
         lines.append(json.dumps({"visitor": f"visitor {visitor}", "pages": pages, "ts": f"{at:%Y-%m-%dT%H:%M:%SZ}"}))

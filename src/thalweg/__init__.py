@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         SinkError,
         SourceError,
         StateError,
+        StoppedError,
         ThalwegError,
         UnsupportedError,
     )
@@ -42,6 +43,7 @@ _HOMES = {
     "SinkError": "thalweg.core.errors",
     "SourceError": "thalweg.core.errors",
     "StateError": "thalweg.core.errors",
+    "StoppedError": "thalweg.core.errors",
     "Stream": "thalweg.stream",
     "ThalwegError": "thalweg.core.errors",
     "UnsupportedError": "thalweg.core.errors",
@@ -67,6 +69,7 @@ __all__ = [
     "SinkError",
     "SourceError",
     "StateError",
+    "StoppedError",
     "Stream",
     "ThalwegError",
     "UnsupportedError",

@@ -21,7 +21,7 @@ from thalweg.core.errors import PlanError, UnsupportedError, user_place
 from thalweg.core.ports import Sink, Source
 from thalweg.core.schema import schema_of
 from thalweg.engine.contract import Engine, Report, Run, RunOptions, Until
-from thalweg.observe.status import following
+from thalweg.observe.status import following, total_rows
 from thalweg.plan.expr import as_expr, infer, show
 from thalweg.plan.nodes import Plan, Read, ViewOutput, Write
 from thalweg.stream import Stream
@@ -204,9 +204,12 @@ class App:
 
     def start(self, options: RunOptions, *, quiet: bool = True, engine: Engine | None = None) -> Report:
         """Run with every option; ``run`` and ``batch`` are what programs use."""
-        run = (engine or _embedded()).start(self.plan, options)
+        plan = self.plan
+        run = (engine or _embedded()).start(plan, options)
         self._current = run
-        with _signals_stop(run), following(run, quiet=quiet or not sys.stderr.isatty()):
+        silent = quiet or not sys.stderr.isatty()
+        total = None if silent or options.data is not None else total_rows(plan)
+        with _signals_stop(run), following(run, quiet=silent, live=options.until is None, total_rows=total):
             return run.run()
 
     def stop(self) -> None:

@@ -41,7 +41,7 @@ def _lateness_per_batch(patch: pytest.MonkeyPatch) -> None:
 
 
 def _fastest_partition(patch: pytest.MonkeyPatch) -> None:
-    def planted(self: intake.Intake) -> int:
+    def planted(self: intake.Intake) -> int | None:
         marks = [p.watermark(self.read.lateness_us) for p in self.partitions.values() if not p.done]
         self._last = max(self._last, max(marks)) if marks else ALWAYS
         return self._last

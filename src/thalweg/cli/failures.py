@@ -86,7 +86,7 @@ def guarded(command: Callable[..., Any], bound: inspect.BoundArguments, *, as_js
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
-        message = "stopped at once: what came after the last checkpoint is not kept, and a batch has written nothing"
+        message = "stopped at once: what came after the last checkpoint is not kept"
         return _told(Failure("Interrupted", message, None, None, FAILED), as_json)
     except Exception as error:
         return _told(failure_of(error, caller), as_json)

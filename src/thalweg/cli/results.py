@@ -105,6 +105,7 @@ class Results:
             yield f"  state: {self.data}"
 
     def _late(self) -> Iterator[str]:
+        # Late rows that the program sends somewhere are there, not in the report.
         late = self.report.late.slice(0, _SHOWN_FAULTS).to_pylist()
         for row in late:
             place = row["position"] or row["step"]
@@ -112,7 +113,8 @@ class Results:
                 f"    {place}: {value_text(row['time'])} came when the watermark was {value_text(row['watermark'])}; "
                 f"its window ended {value_text(row['window_end'])}"
             )
-        yield from _more(self.report.late_rows - len(late))
+        if late:
+            yield from _more(self.report.late_rows - len(late))
 
     def _rejected(self) -> Iterator[str]:
         rejected = self.report.errors.slice(0, _SHOWN_FAULTS).to_pylist()

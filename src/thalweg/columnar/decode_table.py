@@ -41,7 +41,9 @@ def table_batches(
         DamagedTableError: The file is damaged, or has none of the columns.
         OSError: It cannot be read.
     """
-    given = _parquet_batches(path, columns, start) if format_ == "parquet" else _arrow_batches(path, compression, columns)
+    given = (
+        _parquet_batches(path, columns, start) if format_ == "parquet" else _arrow_batches(path, compression, columns)
+    )
     passed = start if format_ == "parquet" else 0
     try:
         for batch in given:

@@ -64,7 +64,7 @@ class InflatedFile:
             return
         if offset < self._offset:
             self._stream.close()
-            self._offset, self._stream = 0, self._opened()
+            self._offset, self._stream, self._is_careful = 0, self._opened(), False
         while self._offset < offset and self.read(min(_PART_BYTES, offset - self._offset)):
             pass
 

@@ -115,11 +115,15 @@ class Files:
                     f"{path}: its suffix tells no format; allowed: {_SUFFIXES}, the text ones also with .gz or .zst; "
                     "else give format=, or let its name start with _"
                 )
+            if (self.format or format_) == "parquet" and compression is not None:
+                raise SourceError(f"{path}: Parquet is compressed inside; take the {compression} away first")
             name = os.path.relpath(path, base) if base != path else os.path.basename(path)
             found.append(Found(name.replace(os.sep, "/"), path, self.format or format_ or "ndjson", compression))
         formats = sorted({file.format for file in found})
         if len(formats) > 1:
-            raise SourceError(f"{self.path} holds files of several formats ({', '.join(formats)}); name one as in *.csv")
+            raise SourceError(
+                f"{self.path} holds files of several formats ({', '.join(formats)}); name one as in *.csv"
+            )
         return sorted(found, key=lambda file: file.name)
 
     def _paths(self, base: str) -> list[str]:

@@ -282,7 +282,9 @@ class _TextReader:
                 run = None if self._is_held else self._runs.next()
             if run is None:
                 if self._skip:
-                    raise SourceError(f"{self.file.path} has fewer rows than were read of it; restore it, or start afresh")
+                    raise SourceError(
+                        f"{self.file.path} has fewer rows than were read of it; restore it, or start afresh"
+                    )
                 return False
             skipped = min(self._skip, len(run.rows))
             if len(run.rows) > skipped:
@@ -420,10 +422,13 @@ def _after_mark(text: InflatedFile) -> Cursor:
 
 def _decoder(file: Found, schema: Schema, text: InflatedFile) -> tuple[TextDecoder | None, Cursor]:
     """Return the decoder of a file's rows, and where they start; None while it has no header."""
-    if file.format == "ndjson":
-        return JsonDecoder(schema), _after_mark(text)
     try:
+        if file.format == "ndjson":
+            return JsonDecoder(schema), _after_mark(text)
         names, start = _header(text)
+    except DamagedTextError:
+        # Not even the start can be read: the run of rows says so, once it comes to it.
+        return JsonDecoder(schema) if file.format == "ndjson" else CsvDecoder(schema, ()), Cursor()
     except ValueError as error:
         raise SourceError(f"{file.path}: the first row is no header: {error}; a CSV file starts with one") from error
     if names and not set(names) & set(schema.names):
@@ -442,7 +447,9 @@ def _errors_of(file: Found) -> Iterator[None]:
     try:
         yield
     except DamagedTableError as error:
-        raise SourceError(f"{file.path} cannot be read as {file.format}: {error}; restore it, or take it away") from error
+        raise SourceError(
+            f"{file.path} cannot be read as {file.format}: {error}; restore it, or take it away"
+        ) from error
     except SourceError:
         raise
     except FileNotFoundError as error:

@@ -9,6 +9,7 @@ The tree::
     ├── SinkError (OSError)           a sink cannot be opened or written
     ├── StateError (RuntimeError)     saved state is missing, locked, damaged or of another program
     ├── FunctionError (RuntimeError)  a function of the user's failed, and no single row is at fault
+    ├── StoppedError                  a batch was stopped before its end, and wrote nothing
     ├── LedgerError (RuntimeError)    rows went in that did not come out: a fault in Thalweg
     └── CheckError (AssertionError)   two ways of running a pipeline gave different results
 """
@@ -107,6 +108,10 @@ class StateError(ThalwegError, RuntimeError):
 
 class FunctionError(ThalwegError, RuntimeError):
     """A function of the user's failed where no single row is at fault, so that none could be rejected."""
+
+
+class StoppedError(ThalwegError):
+    """A batch was stopped before its end; it has written nothing."""
 
 
 class LedgerError(ThalwegError, RuntimeError):

@@ -80,7 +80,8 @@ def show() -> None:
         for day in sorted(VISITS.iterdir()):
             shutil.copy(day, inbox)
             report = program(inbox).run(data=state, until="caught-up", quiet=True)
-            print(f"  {day.name}: {report.rows_in} sessions are new; first is {top_three(report)['visitor'][0]}")
+            first = ", ".join(top_three(report)["visitor"].to_pylist())
+            print(f"  {day.name}: {report.rows_in} sessions are new; the first three are {first}")
     for name in ("by_functions", "by_expressions"):
         same = top_three(report, name).equals(top_three(full))
         print(f"the top three {name.replace('_', ' ')} are {'the same' if same else 'DIFFERENT'}")

@@ -50,9 +50,6 @@ class _WatchedRun:
             return self._run.run()
 
     def stop(self, *, soon: threading.Event | None = None) -> None:
-        # A batch replaces its outputs: those of a part of the input are not wanted, and it has no state to go on from.
-        if self._options.fresh and threading.current_thread() is threading.main_thread():
-            raise KeyboardInterrupt
         self._run.stop()
 
     def progress(self) -> Progress:

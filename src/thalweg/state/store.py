@@ -113,6 +113,14 @@ class StateStore:
         _write_synced(path, data)
         return Stored(file, _digest(data))
 
+    def drop_parts(self, kinds: Iterable[str], *, after: int) -> None:
+        """Remove the parts of later epochs, which a run that died has written and never committed."""
+        for kind in kinds:
+            folder = self.directory / kind
+            for path in folder.glob("part-*.arrow") if folder.is_dir() else ():
+                if int(path.stem.removeprefix("part-")) > after:
+                    path.unlink()
+
     def commit(self, body: Mapping[str, Any], keep: Iterable[str]) -> None:
         """Make a manifest the current one; files that it does not name are removed."""
         whole = dict(body) | {"format": FORMAT}

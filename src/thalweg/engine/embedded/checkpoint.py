@@ -50,14 +50,14 @@ class Checkpoints:
                 kept[f"{name}/{key}"] = (frame, stored)
                 files[stored.file] = stored
                 names[key] = [stored.file, stored.sha256]
-            body["stages"][name] = {"frames": names, "counts": _counts(stage.entry)}
+            body["stages"][name] = {"frames": names, "counts": _counts(stage.entry), "watermark": stage.watermark}
         for intake in intakes:
             body["reads"][self._prints[id(intake.entry)]] = {
                 "counts": _counts(intake.entry),
-                "watermark": intake.watermark(),
+                "watermark": intake.last_watermark,
                 "exceptions": [asdict(e) for e in intake.exceptions],
                 "partitions": [
-                    [p.name, p.position, p.running_max, p.floor, p.why, p.rows, p.done]
+                    [p.name, p.position, p.running_max, p.floor, p.why, p.rows, p.idle, p.done]
                     for p in intake.partitions.values()
                 ],
             }
@@ -74,6 +74,8 @@ class Checkpoints:
             StateError: It is damaged, or of another program.
         """
         body = self._store.load()
+        epoch = 0 if body is None else int(body["epoch"])
+        self._store.drop_parts(("late", "errors"), after=epoch)
         if body is None:
             return 0, False
         known = {self._prints[id(thing.entry)] for thing in (*stages, *intakes)}
@@ -90,6 +92,7 @@ class Checkpoints:
                 key: to_frame(self._store.read(Stored(file, digest))) for key, (file, digest) in entry["frames"].items()
             }
             stage.restore(frames)
+            stage.watermark = entry["watermark"]
             _restore_counts(stage.entry, entry["counts"])
         for intake in intakes:
             saved_read = body["reads"][self._prints[id(intake.entry)]]
@@ -99,7 +102,7 @@ class Checkpoints:
                 [TimeException(**e) for e in saved_read["exceptions"]],
                 saved_read["partitions"],
             )
-        return int(body["epoch"]), bool(body["sealed"])
+        return epoch, bool(body["sealed"])
 
     def close(self) -> None:
         """Unlock the directory."""

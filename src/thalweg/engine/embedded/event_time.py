@@ -134,7 +134,7 @@ class EventTime:
             return value.to_physical()
         if isinstance(value.dtype, pl.Date):
             return value.cast(pl.Datetime("us")).to_physical()
-        wide = value.cast(pl.Int128)
-        scaled = wide // 1_000 if self._unit == "ns" else wide * _TO_US[self._unit or "us"]
+        wide = pl.lit(value).cast(pl.Int128)
+        scaled = wide // 1_000 if self._unit == "ns" else wide * pl.lit(_TO_US[self._unit or "us"], pl.Int128)
         # What 64 bits cannot hold lies outside the years 1 to 9999 anyway.
-        return scaled.clip(-(2**62), 2**62).cast(pl.Int64)
+        return pl.select(scaled.clip(-(2**62), 2**62).cast(pl.Int64)).to_series()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from thalweg.engine.embedded.changing import ChangingAggregate
 from thalweg.engine.embedded.outputs import Outlet
-from thalweg.engine.embedded.rows import NEVER, Rows
+from thalweg.engine.embedded.rows import NEVER, Rows, combined_watermark
 from thalweg.engine.embedded.stage import Output, Stage
 from thalweg.engine.embedded.stateless import Exploded, Fused, MappedBatches, MappedRows, United, nodes_fused
 from thalweg.engine.embedded.taps import Tap, error_rows, late_rows
@@ -27,7 +27,8 @@ class Vertex:
         inputs: The vertices that it reads.
         late_to: The taps that take its late rows.
         errors_to: The taps that take the rows that it rejects.
-        watermark: Its current watermark.
+        watermark: The watermark of what it gave last.
+        idle: Whether all of its sources' partitions are idle.
     """
 
     stage: Stage | None
@@ -36,6 +37,7 @@ class Vertex:
     late_to: list[Tap] = field(default_factory=list)
     errors_to: list[Tap] = field(default_factory=list)
     watermark: int = NEVER
+    idle: bool = False
     given: list[Rows] = field(default_factory=list)
 
     @property
@@ -90,6 +92,15 @@ class Graph:
         """Return the windows that close of those, as vertices."""
         return [v for v in self._reached(read) if isinstance(v.stage, ClosingWindows)]
 
+    def operator_watermark(self, read: Vertex) -> int:
+        """Return the greatest watermark of the windows that test a source's rows for being late."""
+        marks = [
+            v.stage.watermark
+            for v in self._reached(read)
+            if isinstance(v.stage, (ClosingWindows, ChangingAggregate)) and v.stage.window is not None
+        ]
+        return max(marks, default=NEVER)
+
     def eager_below(self, read: Vertex) -> bool:
         """Tell whether something that a source's rows reach at once wants every row at once."""
         return any(
@@ -101,13 +112,13 @@ class Graph:
         return any(isinstance(v.stage, (MappedRows, MappedBatches)) for v in self._reached(read))
 
     def step(
-        self, taken: Mapping[int, Rows], watermarks: Mapping[int, int], note: Callable[[Vertex, Output], None]
+        self, taken: Mapping[int, Rows], watermarks: Mapping[int, int | None], note: Callable[[Vertex, Output], None]
     ) -> None:
         """Push one step's rows through every stage, inputs first.
 
         Args:
             taken: Rows by read node identity.
-            watermarks: The reads' watermarks by node identity.
+            watermarks: The reads' watermarks by node identity; None for one that is idle.
             note: Called with each stage's output.
         """
         for vertex in self.vertices:
@@ -115,18 +126,23 @@ class Graph:
             if stage is None:
                 rows = taken.get(id(vertex.node))
                 vertex.given = [rows] if rows is not None and rows.frame.height else []
-                vertex.watermark = watermarks[id(vertex.node)]
+                mark = watermarks[id(vertex.node)]
+                vertex.idle = mark is None
+                vertex.watermark = vertex.watermark if mark is None else mark
                 continue
             inputs = [rows for source in vertex.inputs for rows in source.given]
-            watermark = min(source.watermark for source in vertex.inputs)
+            marks = [None if source.idle else source.watermark for source in vertex.inputs]
+            vertex.idle = all(mark is None for mark in marks)
+            watermark = combined_watermark(stage.watermark, marks)
             if isinstance(stage, Tap):
                 vertex.given, vertex.watermark = stage.drain(), watermark
                 continue
-            if not inputs and watermark == vertex.watermark:
+            vertex.watermark = watermark
+            if not inputs and watermark == stage.watermark:
                 vertex.given = []
                 continue
             out = stage.process(inputs, watermark)
-            vertex.given, vertex.watermark = out.rows, watermark
+            vertex.given, stage.watermark = out.rows, watermark
             for tap in vertex.late_to:
                 tap.give(late_rows(out.late))
             for tap in vertex.errors_to:

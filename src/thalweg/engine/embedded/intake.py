@@ -230,12 +230,21 @@ class Intake:
         self._rows += data.num_rows
         self._bytes += data.nbytes
 
-    def watermark(self) -> int:
-        """Return the operator watermark of whatever reads only this source; it never falls."""
+    def watermark(self) -> int | None:
+        """Return the least watermark of the partitions that are not idle; None if those that could move are."""
         lateness = self.read.lateness_us
-        marks = [p.watermark(lateness) for p in self.partitions.values() if not p.idle]
-        if marks:
-            self._last = max(self._last, min(marks))
+        awake, idle = [], False
+        for partition in self.partitions.values():
+            if partition.idle:
+                idle = True
+            else:
+                awake.append(partition.watermark(lateness))
+        if idle:
+            awake = [mark for mark in awake if mark < ALWAYS]
+            if not awake:
+                return None
+        if awake:
+            self._last = max(self._last, min(awake))
         return self._last
 
     def restore(
@@ -244,10 +253,15 @@ class Intake:
         """Take the state of a checkpoint back."""
         self._last = watermark
         self.exceptions = list(exceptions)
-        for name, position, running_max, floor, why, rows, done in partitions:
+        for name, position, running_max, floor, why, rows, idle, done in partitions:
             self.partitions[name] = Partition(
-                name, None, position, running_max, floor, why, rows, done=done, exhausted=done
+                name, None, position, running_max, floor, why, rows, idle=idle, done=done, exhausted=done
             )
+
+    @property
+    def last_watermark(self) -> int:
+        """The watermark while some partition was awake."""
+        return self._last
 
     @property
     def gathered(self) -> int:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from typing import Final
 
 import pyarrow as pa
 
-from thalweg.core.errors import PlanError, near
+from thalweg.core.errors import PlanError, SinkError, StoppedError, near
 from thalweg.core.ports import Nothing, Sink
 from thalweg.engine.contract import Progress, Report, RunOptions
 from thalweg.engine.embedded import ledger
@@ -22,7 +23,7 @@ from thalweg.engine.embedded.intake import Intake, Partition
 from thalweg.engine.embedded.ledger import Entry
 from thalweg.engine.embedded.outputs import Outlet, SinkOutlet, ViewOutlet
 from thalweg.engine.embedded.prefetch import Prefetched
-from thalweg.engine.embedded.rows import ALWAYS, LATE_REASONS, NEVER, Rows
+from thalweg.engine.embedded.rows import ALWAYS, LATE_REASONS, NEVER, Rows, combined_watermark
 from thalweg.engine.embedded.stage import Output
 from thalweg.engine.embedded.tray import Tray
 from thalweg.plan.fingerprint import fingerprints
@@ -55,7 +56,8 @@ class EmbeddedRun:
         numbers = plan.numbers()
         self._arrived = threading.Event()
         self._stopping = threading.Event()
-        self._tray = Tray()
+        self._tray = Tray(saved=options.data is not None)
+        self._tapped = False
         self._epoch = 0
         self._changed = False
         self._rows_in = 0
@@ -82,9 +84,11 @@ class EmbeddedRun:
     # ------------------------------------------------------------------ from any thread
 
     def stop(self) -> None:
-        """Ask the run to checkpoint and stop."""
+        """Ask the run to checkpoint and stop.
+
+        A signal handler may call this within any line of the loop, so it takes no lock that the loop takes.
+        """
         self._stopping.set()
-        self._arrived.set()
 
     def view(self, name: str) -> pa.Table:
         """Return a view's rows as of the latest step."""
@@ -125,10 +129,19 @@ class EmbeddedRun:
             sealed = self._open()
             if not sealed:
                 self._loop()
-                self._checkpoint(last=True)
-            return self._report(sealed)
-        finally:
-            self._close()
+                if options.fresh and self._stopping.is_set():
+                    raise StoppedError("the batch was stopped before its end; its outputs are as they were before")
+                if options.fresh or self._changed:
+                    self._checkpoint(last=True)
+                else:
+                    self.balance()
+            report = self._report(sealed)
+        except BaseException:
+            with suppress(SinkError):  # the first error is the one to tell
+                self._close()
+            raise
+        self._close()
+        return report
 
     def _open(self) -> bool:
         options, sealed = self._options, False
@@ -145,7 +158,7 @@ class EmbeddedRun:
             outlet.begin(self._epoch, fresh=options.fresh)
         for intake in self._intakes:
             intake.source = intake.read.source.open(intake.read.schema)
-            self._discover(intake, first=True)
+            self._discover(intake)
         return False
 
     def _loop(self) -> None:
@@ -164,7 +177,7 @@ class EmbeddedRun:
                 last_flush = now
             if live and now - last_discovery >= _DISCOVER_S:
                 for intake in self._intakes:
-                    self._discover(intake, first=False)
+                    self._discover(intake)
                 last_discovery = now
             if live:
                 self._look_for_idle(now)
@@ -187,8 +200,7 @@ class EmbeddedRun:
         """Do what the end of the input means: with ``end`` everything is complete."""
         for intake in self._intakes:
             for partition in intake.partitions.values():
-                if self._options.until == "end" or intake.read.source.final:
-                    partition.done = True
+                self._done(partition, partition.done or self._options.until == "end")
         self._step()
 
     def _read(self) -> bool:
@@ -221,12 +233,11 @@ class EmbeddedRun:
                 partition.caught_up = not (isinstance(reader, Prefetched) and reader.reading)
                 if batch is Nothing.EVER:
                     partition.exhausted = partition.caught_up = True
-                    partition.done = partition.done or intake.read.source.final
-                    self._changed = True
+                    self._done(partition, partition.done or intake.read.source.final)
                 break
             if partition.idle:
                 partition.idle = False
-                intake.hold_up(partition, self._operator_watermark(intake), _IDLE)
+                intake.hold_up(partition, self._graph.operator_watermark(self._vertex_of[id(intake.read)]), _IDLE)
             taken += intake.offer(partition, batch)
         if taken:
             partition.last_read_s = self._clock.monotonic_s()
@@ -237,26 +248,38 @@ class EmbeddedRun:
             self._tray.add_errors(intake.entry.step, rejected)
             for tap in self._vertex_of[id(intake.read)].errors_to:
                 tap.reject(intake.entry.step, rejected)
+                self._tapped = True
         return taken > 0
+
+    def _done(self, partition: Partition, done: bool) -> None:
+        self._changed = self._changed or done != partition.done
+        partition.done = done
 
     def _due(self, old: bool) -> bool:
         """Tell whether a step is worth it now."""
+        if self._tapped:
+            return True
         for intake in self._intakes:
             if intake.gathered and (intake.eager or intake.full or old):
                 return True
         for vertex, feeding in self._closing:
             assert vertex.stage is not None
-            watermark = min(intake.watermark() for intake in feeding)
+            last = vertex.stage.watermark
+            watermark = combined_watermark(last, [intake.watermark() for intake in feeding])
             window = vertex.stage.window  # type: ignore[attr-defined]  # windows that close have one
-            if watermark > vertex.watermark and window.first_end(vertex.watermark) <= watermark:
+            if watermark > last and window.first_end(last) <= watermark:
                 return True
-        return old and any(
-            intake.watermark() > self._vertex_of[id(intake.read)].watermark for intake in self._intakes
-        )
+        return old and any(self._moved(intake) for intake in self._intakes)
+
+    def _moved(self, intake: Intake) -> bool:
+        """Tell whether a source's watermark rose, or it fell idle, since the last step."""
+        vertex, mark = self._vertex_of[id(intake.read)], intake.watermark()
+        return vertex.idle != (mark is None) or (mark is not None and mark > vertex.watermark)
 
     def _step(self) -> None:
         taken: dict[int, Rows] = {}
-        watermarks: dict[int, int] = {}
+        watermarks: dict[int, int | None] = {}
+        self._tapped = False
         for intake in self._intakes:
             # The watermark is that of all rows taken, so it is read first.
             watermarks[id(intake.read)] = intake.watermark()
@@ -277,17 +300,20 @@ class EmbeddedRun:
         partitions = [(i, p) for i in self._intakes for p in i.partitions.values()]
         if live:
             return bool(partitions) and all(p.exhausted for _, p in partitions)
-        return all(p.caught_up or p.exhausted for _, p in partitions)
+        # A source that ends by itself is read to its end; of the others what is there now is all.
+        whole = self._options.until == "end"
+        return all(p.exhausted or (p.caught_up and not (whole and i.read.source.final)) for i, p in partitions)
 
     # ------------------------------------------------------------------ partitions
 
-    def _discover(self, intake: Intake, *, first: bool) -> None:
+    def _discover(self, intake: Intake) -> None:
         for name in intake.source.partitions():
             partition = intake.partitions.get(name)
             if partition is None:
                 partition = intake.partitions[name] = Partition(name)
-                if not first and self._options.until is None:
-                    intake.hold_up(partition, self._operator_watermark(intake), _NEW)
+                # At the very beginning no watermark is known, and nothing is held up.
+                vertex = self._vertex_of[id(intake.read)]
+                intake.hold_up(partition, self._graph.operator_watermark(vertex), _NEW)
                 self._changed = True
             if partition.reader is None:
                 reader = intake.source.reader(name, partition.position)
@@ -306,17 +332,10 @@ class EmbeddedRun:
                 if silent and partition.caught_up and not partition.done:
                     partition.idle = True
 
-    def _operator_watermark(self, intake: Intake) -> int:
-        """Return the greatest watermark of the operators that test this source's rows for being late."""
-        marks = [
-            min(i.watermark() for i in feeding) for _, feeding in self._closing if intake in feeding
-        ]
-        return max([*marks, self._vertex_of[id(intake.read)].watermark], default=NEVER)
-
     # ------------------------------------------------------------------ checkpoints and the end
 
     def _checkpoint(self, *, last: bool) -> None:
-        if any(intake.gathered for intake in self._intakes):
+        if self._tapped or any(intake.gathered for intake in self._intakes):
             self._step()
         self.balance()
         self._epoch += 1
@@ -357,16 +376,18 @@ class EmbeddedRun:
         )
 
     def _close(self) -> None:
-        for intake in self._intakes:
-            for partition in intake.partitions.values():
-                if partition.reader is not None:
-                    partition.reader.close()
-            if intake.source is not None:
-                intake.source.close()
-        for outlet in self._outlets:
-            outlet.close()
-        if self._checkpoints is not None:
-            self._checkpoints.close()
+        """Give everything back; the first thing that fails to close is told at the end."""
+        with ExitStack() as closing:
+            if self._checkpoints is not None:
+                closing.callback(self._checkpoints.close)
+            for outlet in self._outlets:
+                closing.callback(outlet.close)
+            for intake in self._intakes:
+                if intake.source is not None:
+                    closing.callback(intake.source.close)
+                for partition in intake.partitions.values():
+                    if partition.reader is not None:
+                        closing.callback(partition.reader.close)
 
     # ------------------------------------------------------------------ how it is put together
 

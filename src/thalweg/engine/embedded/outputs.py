@@ -88,6 +88,7 @@ class SinkOutlet(Outlet):
             self._queue.put(None)
         self._thread.join()
         self._thread = None
+        self._raise()
 
     def _put(self, message: pa.Table | _Commit) -> None:
         while True:
@@ -111,8 +112,10 @@ class SinkOutlet(Outlet):
                     writer.write(message)
         except BaseException as error:  # it is raised again in the loop's own thread
             self._error = error
-        finally:
+        try:
             writer.close()
+        except BaseException as error:  # as above; the first error is the one to tell
+            self._error = self._error or error
 
 
 class ViewOutlet(Outlet):

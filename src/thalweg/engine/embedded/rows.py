@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,6 +68,21 @@ class Rows:
     def replaced(self, frame: pl.DataFrame) -> Rows:
         """Return another frame made from these rows; its rows keep their origin if they carry their number."""
         return Rows(frame, self.low, self.high, self.origin if ROW in frame.columns else None)
+
+
+def combined_watermark(last: int, marks: Iterable[int | None]) -> int:
+    """Return an operator's watermark: the least of its inputs', never below the last.
+
+    Args:
+        last: The operator's watermark so far.
+        marks: The inputs' watermarks; None for an input that is idle as a whole. Idle inputs don't hold the
+            watermark; where only inputs that are complete are awake beside them, it stays.
+    """
+    known = list(marks)
+    awake = [mark for mark in known if mark is not None]
+    if len(awake) < len(known):
+        awake = [mark for mark in awake if mark < ALWAYS]
+    return max(last, min(awake)) if awake else last
 
 
 def visible(frame: pl.DataFrame, *, weight: bool = False) -> pl.DataFrame:

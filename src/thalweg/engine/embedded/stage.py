@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from thalweg.engine.embedded.ledger import Entry
-from thalweg.engine.embedded.rows import Rows
+from thalweg.engine.embedded.rows import NEVER, Rows
 from thalweg.plan.nodes import Node
 
 
@@ -59,11 +59,13 @@ class Stage(ABC):
     Attributes:
         node: The plan's node (of several fused ones the last).
         entry: Its counts in the ledger.
+        watermark: Its operator watermark after the last step.
     """
 
     def __init__(self, node: Node, name: str) -> None:
         self.node = node
         self.entry = Entry(name)
+        self.watermark = NEVER
 
     @abstractmethod
     def process(self, inputs: Sequence[Rows], watermark: int) -> Output:

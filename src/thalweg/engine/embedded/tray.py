@@ -47,29 +47,40 @@ ERROR_SCHEMA: Final = pa.schema(
 
 
 class Tray:
-    """Rows put aside."""
+    """Rows put aside.
 
-    def __init__(self) -> None:
+    Args:
+        saved: Whether somebody saves all of them, by ``unsaved``.
+    """
+
+    def __init__(self, *, saved: bool) -> None:
         self.late_count = 0
         self.error_count = 0
+        self._saved = saved
         self._late: list[tuple[str, LateRows]] = []
         self._errors: list[tuple[str, RejectedRow]] = []
         self._kept_late = 0
-        self._saved = (0, 0)
+        self._unsaved_late: list[tuple[str, LateRows]] = []
+        self._unsaved_errors: list[tuple[str, RejectedRow]] = []
 
     def add_late(self, step: str, late: Sequence[LateRows]) -> None:
         """Keep late rows."""
-        for part in late:
-            self.late_count += part.rows.frame.height
+        parts = [(step, part) for part in late]
+        if self._saved:
+            self._unsaved_late += parts
+        for part in parts:
+            self.late_count += part[1].rows.frame.height
             if self._kept_late < KEPT_ROWS:
-                self._late.append((step, part))
-                self._kept_late += part.rows.frame.height
+                self._late.append(part)
+                self._kept_late += part[1].rows.frame.height
 
     def add_errors(self, step: str, rejected: Sequence[RejectedRow]) -> None:
         """Keep rejected rows."""
-        self.error_count += len(rejected)
-        room = KEPT_ROWS - len(self._errors)
-        self._errors += [(step, row) for row in rejected[: max(room, 0)]]
+        rows = [(step, row) for row in rejected]
+        if self._saved:
+            self._unsaved_errors += rows
+        self.error_count += len(rows)
+        self._errors += rows[: max(KEPT_ROWS - len(self._errors), 0)]
 
     def late(self) -> pa.Table:
         """Return the late rows that were kept."""
@@ -81,9 +92,9 @@ class Tray:
         return to_table(errors_frame(self._errors), ERROR_SCHEMA)
 
     def unsaved(self) -> tuple[pa.Table, pa.Table]:
-        """Return late and rejected rows since the last call."""
-        late, errors = self._late[self._saved[0] :], self._errors[self._saved[1] :]
-        self._saved = (len(self._late), len(self._errors))
+        """Return the late and the rejected rows since the last call."""
+        late, self._unsaved_late = self._unsaved_late, []
+        errors, self._unsaved_errors = self._unsaved_errors, []
         parts = [_late_table(step, part) for step, part in late]
         return (
             pa.concat_tables(parts) if parts else LATE_SCHEMA.empty_table(),

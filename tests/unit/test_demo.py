@@ -1,0 +1,303 @@
+"""The packaged programs against independent answers over the same files, through Python and the command line."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+from rich.console import Console
+
+from thalweg.cli.demonstrations import run_demo, show_list
+from thalweg.connect import flights as all_flights
+from thalweg.core.errors import PlanError
+from thalweg.core.schema import schema_of
+from thalweg.demo import DEMOS, clicks, employees, flight_board, flights, visits
+from thalweg.engine.contract import Progress
+from thalweg.observe.status import Status
+from tools.make_demo_data import DATA, files
+
+HOUR = dt.timedelta(hours=1)
+Json = dict[str, Any]  # a JSON object
+
+
+def thalweg(*tokens: str, folder: Path) -> str:
+    """Return what the real command prints."""
+    command = [sys.executable, "-m", "thalweg", *tokens]
+    found = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, stdin=subprocess.DEVNULL)
+    assert found.returncode == 0, found.stderr
+    return found.stdout
+
+
+def test_the_data_are_what_the_tool_makes() -> None:
+    assert {name: (DATA / name).read_text(encoding="utf-8") for name in files()} == files()
+
+
+# ---------------------------------------------------------------------------- run to the end = batch
+
+
+@pytest.mark.parametrize("name", sorted(DEMOS))
+def test_a_run_to_the_end_gives_what_the_batch_gives(name: str, tmp_path: Path) -> None:
+    program = str(DATA.parent / f"{name}.py")
+    whole = thalweg("batch", program, "--json", folder=tmp_path).splitlines()
+    small = ("--max-step-rows", "100") if name != "flights" else ("--max-step-rows", "50000")
+    run = thalweg("run", program, "--until", "end", "--json", "--data", "state", *small, folder=tmp_path).splitlines()
+    views = [line for line in run if "view" in json.loads(line)]
+    assert len(whole) > 3
+    assert views == whole
+
+
+# ---------------------------------------------------------------------------- employees
+
+
+def test_the_highest_salaries_are_those_of_a_plain_loop() -> None:
+    best: dict[str, int] = {}
+    with open(employees.EMPLOYEES, encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            best[row["department"]] = max(best.get(row["department"], 0), int(row["salary"]))
+    expected = [{"department": name, "salary": best[name]} for name in sorted(best)]
+    report = employees.app.batch()
+    assert len(expected) == 7
+    assert report.view("by_functions").to_pylist() == expected
+    assert report.view("by_expressions").to_pylist() == expected
+    assert (report.rows_in, report.error_rows) == (200, 0)
+
+
+# ---------------------------------------------------------------------------- visits
+
+
+def seen_pages(*days: Path) -> list[Json]:
+    """Return the top three of some days, counted in a plain loop."""
+    pages: Counter[str] = Counter()
+    for day in days:
+        for line in day.read_text(encoding="utf-8").splitlines():
+            session = json.loads(line)
+            pages[session["visitor"]] += len(session["pages"])
+    best = sorted(pages.items(), key=lambda item: (-item[1], item[0]))[:3]
+    return [{"visitor": visitor, "visits": count} for visitor, count in best]
+
+
+@pytest.mark.parametrize("view", ["by_functions", "by_expressions"])
+def test_the_top_three_visitors_are_those_of_a_plain_loop(view: str) -> None:
+    assert visits.top_three(visits.app.batch(), view).to_pylist() == seen_pages(*visits.VISITS.iterdir())
+
+
+def test_an_incremental_load_reads_only_what_is_new(tmp_path: Path) -> None:
+    inbox, state = tmp_path / "inbox", tmp_path / "state"
+    inbox.mkdir()
+    days = sorted(visits.VISITS.iterdir())
+    for number, day in enumerate(days, 1):
+        shutil.copy(day, inbox)
+        report = visits.program(inbox).run(data=state, until="caught-up", quiet=True)
+        assert report.rows_in == len(day.read_text(encoding="utf-8").splitlines())
+        assert visits.top_three(report).to_pylist() == seen_pages(*days[:number])
+        assert visits.top_three(report, "by_expressions").to_pylist() == seen_pages(*days[:number])
+    again = visits.program(inbox).run(data=state, until="caught-up", quiet=True)
+    assert again.rows_in == 0
+    assert visits.top_three(again).to_pylist() == seen_pages(*days)
+
+
+def test_lines_added_to_a_file_are_new_too(tmp_path: Path) -> None:
+    inbox, state = tmp_path / "inbox", tmp_path / "state"
+    inbox.mkdir()
+    day = inbox / "today.ndjson"
+    line = '{"visitor": "visitor 1", "pages": ["/a"], "ts": "2026-03-04T00:00:00Z"}\n'
+    for rows in (3, 2, 4):
+        with open(day, "a", encoding="utf-8") as file:
+            file.write(line * rows)
+        report = visits.program(inbox).run(data=state, until="caught-up", quiet=True)
+        assert report.rows_in == rows
+    assert visits.top_three(report).to_pylist() == [{"visitor": "visitor 1", "visits": 9}]
+
+
+# ---------------------------------------------------------------------------- clicks
+
+
+def plain_clicks() -> tuple[dict[tuple[str, dt.datetime], list[Json]], list[Json], list[int]]:
+    """Return, by a plain loop, the clicks of each page and minute, the late ones, and the lines of the rejected."""
+    counted: dict[tuple[str, dt.datetime], list[Json]] = defaultdict(list)
+    late, rejected = [], []
+    greatest: dt.datetime | None = None
+    for number, line in enumerate(clicks.CLICKS.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            click = json.loads(line)
+            ts = dt.datetime.fromisoformat(click["ts"])
+            good = isinstance(click["ms"], int) and click["ms"] >= 0 and len(click["page"]) > 0
+        except (ValueError, KeyError):
+            good = False
+        if not good:
+            rejected.append(number)
+            continue
+        minute = ts.replace(second=0, microsecond=0)
+        if greatest is not None and minute + dt.timedelta(minutes=1) <= greatest - dt.timedelta(seconds=5):
+            late.append(click)
+        else:
+            counted[click["page"], minute].append(click)
+        greatest = ts if greatest is None else max(greatest, ts)
+    return counted, late, rejected
+
+
+def test_the_views_per_minute_are_those_of_a_plain_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    counted, late, rejected = plain_clicks()
+    report = clicks.app.batch()
+    found = {(row.pop("page"), row.pop("window_start")): row for row in report.view("page_views").to_pylist()}
+    assert found == {
+        (page, minute): {
+            "window_end": minute + dt.timedelta(minutes=1),
+            "views": len(rows),
+            "users": len({row["user"] for row in rows}),
+            "mean_ms": pytest.approx(sum(row["ms"] for row in rows) / len(rows)),
+            "worst_ms": max(row["ms"] for row in rows),
+        }
+        for (page, minute), rows in counted.items()
+    }
+    assert report.late_rows == len(late) == 11
+    assert report.error_rows == len(rejected) == 7
+    assert [int(place.rpartition(":")[2]) for place in report.errors["place"].to_pylist()] == rejected
+
+
+def test_late_rows_are_written_to_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    clicks.app.batch()
+    lines = [line for part in Path("clicks-late").iterdir() for line in part.read_text().splitlines()]
+    written = [(row["user"], row["page"], row["ms"], row["ts"]) for row in map(json.loads, lines)]
+    expected = [(row["user"], row["page"], row["ms"], row["ts"]) for row in plain_clicks()[1]]
+    assert len(written) == len(expected)
+    assert sorted(user_page_ms[:3] for user_page_ms in written) == sorted(row[:3] for row in expected)
+
+
+# ---------------------------------------------------------------------------- flights
+
+
+def test_delays_per_hour_are_those_of_one_query() -> None:
+    read = all_flights().open(schema_of(all_flights().schema())).reader("0", None).read(400_000, 0)
+    assert hasattr(read, "data")
+    departures = pa.table(read.data)
+    # The late ones by the definition: the hour had ended when the greatest time before, less three hours, was reached.
+    query = """
+        with placed as (select *, row_number() over () as place from departures),
+        seen as (select *, max(scheduled) over (order by place rows between unbounded preceding and 1 preceding) as before,
+                 time_bucket(interval 1 hour, scheduled) as window_start from placed),
+        kept as (select * from seen where before is null or window_start + interval 1 hour > before - interval 3 hour)
+        select origin, carrier, window_start, count(*) as flights, count(*) filter (dep_delay is null) as cancelled,
+               avg(dep_delay) as mean_delay, max(dep_delay) as max_delay from kept group by all order by all
+    """
+    with duckdb.connect() as database:
+        database.execute("set timezone = 'UTC'")
+        expected = database.sql(query).to_arrow_table()
+    report = flights.program().batch()
+    found = report.view("delays").drop_columns(["window_end"])
+    found = found.sort_by([(name, "ascending") for name in ("origin", "carrier", "window_start")])
+    assert found.num_rows == expected.num_rows > 100_000
+    assert found.drop_columns(["mean_delay"]).cast(expected.drop_columns(["mean_delay"]).schema).equals(
+        expected.drop_columns(["mean_delay"])
+    )
+    assert found["mean_delay"].to_pylist() == pytest.approx(expected["mean_delay"].to_pylist(), nan_ok=True)
+    counted = sum(report.view("delays")["flights"].to_pylist())
+    assert counted + report.late_rows == report.rows_in == departures.num_rows
+
+
+STATUS = Status(
+    Progress(
+        seconds=1.0,
+        rows_in=120,
+        rows_out=9,
+        watermark_us=1_357_041_600_000_000,
+        holder="flights[0]",
+        open_windows=2,
+        held=1,
+        late=4,
+        rejected=0,
+        epoch=1,
+    ),
+    120.0,
+    9.0,
+)
+
+
+def hours(*rows: tuple[str, str, int, int, int, float | None]) -> list[Json]:
+    start = dt.datetime(2013, 1, 1, tzinfo=dt.UTC)
+    names = ("origin", "carrier", "window_start", "flights", "cancelled", "mean_delay")
+    return [dict(zip(names, (o, c, start + h * HOUR, *rest), strict=True)) for o, c, h, *rest in rows]
+
+
+def test_without_a_terminal_a_line_tells_how_it_goes() -> None:
+    rows = hours(("JFK", "B6", 12, 7, 1, 10.2), ("EWR", "UA", 13, 3, 0, None), ("EWR", "UA", 12, 30, 0, -3.0))
+    assert flight_board.line_of(STATUS, rows) == (
+        "2013-01-01 12:00     120 flights, 3 hours of carriers, 4 late; 01 Jan 13h EWR UA: 3"
+    )
+    assert flight_board.line_of(STATUS, rows[:1]).endswith("01 Jan 12h JFK B6: 7, mean delay +10 min")
+    assert flight_board.line_of(STATUS, []).endswith("4 late")
+
+
+def test_the_board_has_the_latest_hours_and_the_busiest_carriers() -> None:
+    rows = hours(*((f"A{n:02d}", "XX", hour, n + 1, 0, 20.0) for n in range(15) for hour in range(8)))
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(flight_board.board(STATUS, rows))
+    text = console.export_text()
+    assert "01 Jan 07h" in text and "01 Jan 03h" in text and "01 Jan 02h" not in text
+    assert "A14" in text and "A03" in text and "A02" not in text
+    assert "held by flights[0]" in text
+
+
+def test_the_flights_end_by_themselves_and_agree_with_the_clock(tmp_path: Path) -> None:
+    out = thalweg("demo", "flights", "--seconds", "2", "--speed", "86400", folder=tmp_path)
+    lines = out.splitlines()
+    assert lines[0].startswith("flights: ")
+    assert "flights in " in lines[-1]
+    read = int(lines[-1].split()[0].replace(",", ""))
+    assert 100 < read < 336_776
+    assert f"Departures until now: {read:,}" in out
+
+
+# ---------------------------------------------------------------------------- what `thalweg demo` prints
+
+
+def test_every_demonstration_is_listed_and_is_a_program(capsys: pytest.CaptureFixture[str]) -> None:
+    show_list()
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(DEMOS)
+    programs = {path.stem for path in DATA.parent.glob("*.py")} - {"__init__", "flight_board"}
+    assert programs == set(DEMOS)
+
+
+def test_the_employees_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    run_demo("employees", seconds=1, speed=None)
+    out = capsys.readouterr().out
+    assert "functions and expressions give the same rows" in out
+    assert out.count(",") >= 7
+
+
+def test_the_visits_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    run_demo("visits", seconds=1, speed=None)
+    out = capsys.readouterr().out
+    assert "full load: 825 sessions" in out
+    assert "2026-03-03.ndjson: 275 sessions are new" in out
+    assert out.count("are the same") == 2
+    assert "DIFFERENT" not in out
+
+
+def test_the_clicks_are_shown_and_leave_nothing_behind(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_demo("clicks", seconds=1, speed=None)
+    out = capsys.readouterr().out
+    assert "11 late rows" in out
+    assert "7 rejected lines" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_demonstration_is_refused() -> None:
+    with pytest.raises(PlanError, match="there are: flights, clicks, employees, visits"):
+        run_demo("zzz", seconds=1, speed=None)
