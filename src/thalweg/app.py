@@ -53,7 +53,9 @@ class App:
 
     def __init__(self, name: str) -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise PlanError(f"App({name!r}): a name is made of letters, digits and _ . - and starts with a letter or digit")
+            raise PlanError(
+                f"App({name!r}): a name is made of letters, digits and _ . - and starts with a letter or digit"
+            )
         self.name = name
         self._writes: list[Write] = []
         self._reads: list[Read] = []
@@ -88,7 +90,9 @@ class App:
             SourceError: The source cannot be looked at to infer its schema.
         """
         if not isinstance(source, Source):
-            raise PlanError(f"app.read({source!r}): a source of thalweg.connect is wanted, such as files(…) or memory(…)")
+            raise PlanError(
+                f"app.read({source!r}): a source of thalweg.connect is wanted, such as files(…) or memory(…)"
+            )
         if id is not None:
             raise UnsupportedError(f"app.read(id={id!r}): {source.describe()} can seek, so nothing is delivered twice")
         found = schema if schema is not None else source.schema()

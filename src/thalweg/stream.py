@@ -6,7 +6,6 @@ is a ``PlanError`` that names the line of the program.
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,14 +13,14 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.types as t
 
-from thalweg.core.errors import PlanError, UnsupportedError, near, user_place
+from thalweg.core.errors import PlanError, near, user_place
 from thalweg.core.ports import Sink
-from thalweg.core.schema import TIMESTAMP, Field, Schema, schema_of
+from thalweg.core.schema import Field, Schema, schema_of
 from thalweg.plan import nodes as n
+from thalweg.plan.build import BOUNDS, aggregate_node, annotation, check_names, function_schema, unsupported
 from thalweg.plan.expr import Column, Expr, as_expr, infer, is_aggregate, output_name, show
 from thalweg.plan.windows import Duration, Window, as_window
 
-_BOUNDS = (Field("window_start", TIMESTAMP, False), Field("window_end", TIMESTAMP, False))
 _ERRORS = Schema(
     tuple(
         Field(name, pa.binary() if name == "row" else pa.string())
@@ -86,9 +85,9 @@ class Stream:
         if not isinstance(node, n.Aggregate) or node.window is None:
             raise PlanError(".late is what a windowed aggregate puts aside; this stream is made by " + node.verb)
         taken = node.input.schema
-        bounds = _BOUNDS
-        if any(field.name in taken for field in _BOUNDS):
-            bounds = tuple(Field(f"missed_{field.name}", field.type, False) for field in _BOUNDS)  # type: ignore[assignment]  # two of them
+        bounds = BOUNDS
+        if any(field.name in taken for field in BOUNDS):
+            bounds = tuple(Field(f"missed_{field.name}", field.type, False) for field in BOUNDS)  # type: ignore[assignment]  # two of them
         schema = Schema((*taken.fields, *bounds))
         return self._of(n.Late(input=node, schema=schema, changing=False, timed=False, place=user_place()))
 
@@ -173,9 +172,7 @@ class Stream:
                 raise PlanError(f".union({other!r}): streams are wanted")
             if [(f.name, f.type) for f in other.schema] != [(f.name, f.type) for f in self.schema]:
                 raise PlanError(f".union: the columns differ: ({self.schema}) and ({other.schema}); use select first")
-        fields = [
-            Field(f.name, f.type, any(other.schema[f.name].nullable for other in streams)) for f in self.schema
-        ]
+        fields = [Field(f.name, f.type, any(other.schema[f.name].nullable for other in streams)) for f in self.schema]
         node = n.Union(
             streams=tuple(stream._node for stream in streams),
             schema=Schema(tuple(fields)),
@@ -194,7 +191,7 @@ class Stream:
             function: Takes a dict, gives a row.
             schema: The new rows' columns; by default the class that the function is annotated to return.
         """
-        found = _function_schema(function, schema, "map", many=False)
+        found = function_schema(function, schema, "map", many=False)
         return self._user(n.MapRows, found, "map", function=function, flat=False)
 
     def flat_map(self, function: Callable[[dict[str, Any]], Iterable[Any]], schema: object = None) -> Stream:
@@ -204,7 +201,7 @@ class Stream:
             function: Takes a dict, gives rows.
             schema: The new rows' columns; by default the class in the annotation, as in ``Iterator[Word]``.
         """
-        found = _function_schema(function, schema, "flat_map", many=True)
+        found = function_schema(function, schema, "flat_map", many=True)
         return self._user(n.MapRows, found, "flat_map", function=function, flat=True)
 
     def map_batches(self, function: Callable[[pa.Table], pa.Table], schema: object = None) -> Stream:
@@ -228,7 +225,7 @@ class Stream:
             function: Takes two rows as dicts, gives one; associative and commutative.
         """
         if callable(key):
-            hint = _annotation(key)
+            hint = annotation(key)
             if hint is None:
                 raise PlanError("reduce_by_key: the key function needs a return annotation, such as -> str")
             kind = schema_of(type("Key", (), {"__annotations__": {"key": hint}}))["key"]
@@ -239,7 +236,7 @@ class Stream:
         if not callable(function):
             raise PlanError(f"reduce_by_key({key!r}, {function!r}): a function of two rows is wanted")
         if self.changing:
-            raise _unsupported("reduce_by_key", "a changing table")
+            raise unsupported("reduce_by_key", "a changing table")
         node = n.ReduceByKey(
             input=self._node,
             key=key,
@@ -332,8 +329,8 @@ class Stream:
         if not callable(details["function"]):
             raise PlanError(f".{method}({details['function']!r}): a function is wanted")
         if self.changing:
-            raise _unsupported(method, "a changing table")
-        _check_names(schema.names, method)
+            raise unsupported(method, "a changing table")
+        check_names(schema.names, method)
         node = self._node
         return self._of(
             kind(input=node, schema=schema, changing=False, timed=node.timed, place=user_place(), **details)
@@ -344,7 +341,7 @@ class Stream:
         pairs = tuple(columns)
         if not pairs:
             raise PlanError(f".{method}: no column is left")
-        _check_names([name for name, _ in pairs], method)
+        check_names([name for name, _ in pairs], method)
         fields = []
         for name, expr in pairs:
             field = infer(expr, node.schema)
@@ -416,7 +413,7 @@ class GroupedStream:
         if node.changing:
             if emit == "on_close":
                 raise PlanError('.window(…, emit="on_close") needs rows that stay; this stream is a changing table')
-            raise _unsupported("window", "a changing table")
+            raise unsupported("window", "a changing table")
         if not node.timed:
             raise PlanError(
                 ".window(…) needs event time, and this stream has none; give it with "
@@ -431,7 +428,8 @@ class GroupedStream:
 
         State: one row per key, for ever.
         """
-        return _aggregated(self, None, "on_change", exprs, named)
+        stream = self._stream
+        return stream._of(aggregate_node(stream._node, self._keys, None, "on_change", exprs, named))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -449,87 +447,5 @@ class WindowedStream:
 
         State: until a window closes.
         """
-        return _aggregated(self._grouped, self._window, self._emit, exprs, named)
-
-
-def _aggregated(
-    grouped: GroupedStream,
-    window: Window | None,
-    emit: n.Emit,
-    exprs: Iterable[object],
-    named: Mapping[str, object],
-) -> Stream:
-    stream = grouped._stream
-    node = stream._node
-    if node.changing:
-        raise _unsupported("agg", "a changing table")
-    pairs: list[tuple[str, Expr]] = []
-    flat: list[object] = []
-    for value in exprs:
-        flat += value if isinstance(value, (list, tuple)) else [value]
-    for value in flat:
-        expr = as_expr(value, column=True)
-        pairs.append((output_name(expr), expr))
-    pairs += [(name, as_expr(value, column=True)) for name, value in named.items()]
-    if not pairs:
-        raise PlanError(".agg() needs an aggregate, such as n=count()")
-    fields = [Field(name, infer(expr, node.schema).type) for name, expr in grouped._keys]
-    fields += _BOUNDS if window is not None else ()
-    for name, expr in pairs:
-        field = infer(expr, node.schema)
-        if not is_aggregate(expr):
-            raise PlanError(
-                f".agg({name}={show(expr)}): this is a value per row, not per group; use an aggregate such as "
-                f".sum(), .first() or .collect(), or group by it"
-            )
-        fields.append(Field(name, field.type, field.nullable))
-    _check_names([field.name for field in fields], "agg")
-    names = [field.name for field in fields]
-    for name in names:
-        if names.count(name) > 1:
-            raise PlanError(f'.agg: two columns would have the name "{name}"; name one with a keyword')
-    return stream._of(
-        n.Aggregate(
-            input=node,
-            keys=grouped._keys,
-            aggregates=tuple(pairs),
-            window=window,
-            emit=emit,
-            schema=Schema(tuple(fields)),
-            changing=emit == "on_change",
-            timed=window is not None and emit == "on_close",
-            place=user_place(),
-        )
-    )
-
-
-def _check_names(names: Iterable[str], method: str) -> None:
-    for name in names:
-        if name.startswith("__") or name == "_weight":
-            raise PlanError(f'.{method}: "{name}" is a name that Thalweg keeps for itself; use another')
-
-
-def _function_schema(function: Any, schema: object, method: str, *, many: bool) -> Schema:
-    if schema is not None:
-        return schema_of(schema)
-    hint = _annotation(function)
-    if many and hint is not None:
-        items = typing.get_args(hint)
-        hint = items[0] if items else None
-    if hint is None or hint is dict or typing.get_origin(hint) is dict:
-        raise PlanError(
-            f".{method}({getattr(function, '__name__', function)}): the new rows' columns are not known; give schema=, "
-            f"or annotate what the function returns with a class{' in a list or Iterator' if many else ''}"
-        )
-    return schema_of(hint)
-
-
-def _annotation(function: Any) -> Any:  # annotations can be anything
-    try:
-        return typing.get_type_hints(function).get("return")
-    except (NameError, TypeError):
-        return None
-
-
-def _unsupported(method: str, what: str) -> UnsupportedError:
-    return UnsupportedError(f".{method} cannot yet follow {what}; write it to a view, or aggregate before it changes")
+        stream, keys = self._grouped._stream, self._grouped._keys
+        return stream._of(aggregate_node(stream._node, keys, self._window, self._emit, exprs, named))

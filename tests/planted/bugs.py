@@ -23,7 +23,6 @@ BUGS = (
 )
 
 
-
 def _lateness_per_batch(patch: pytest.MonkeyPatch) -> None:
     true = intake._watermarks
 

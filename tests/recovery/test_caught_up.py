@@ -58,7 +58,9 @@ PROGRAMS: dict[str, Callable[[Stream], Stream]] = {
     "rows": lambda s: s.filter(col("v") > 0),
     "tumbling": lambda s: s.group_by("k").window("10s").agg(n=count(), t=col("v").sum(), m=col("v").mean()),
     "hopping": lambda s: s.group_by("k").window(tw.hopping("10s", every="4s")).agg(n=count(), u=col("v").n_unique()),
-    "cumulating": lambda s: s.group_by().window(tw.cumulating("20s", every="5s")).agg(l=col("v").last(), q=col("v").median()),
+    "cumulating": lambda s: (
+        s.group_by().window(tw.cumulating("20s", every="5s")).agg(l=col("v").last(), q=col("v").median())
+    ),
     "on_change": lambda s: s.group_by("k").window("10s", emit="on_change").agg(n=count(), c=col("v").collect()),
     "table": lambda s: s.group_by("k").agg(n=count(), top=col("v").max(), f=col("v").first(), md=col("v").mode()),
     "total": lambda s: s.agg(n=count(), t=col("v").sum(), sd=col("v").std()),
@@ -88,7 +90,8 @@ def ledger(report: Report) -> list[dict[str, Any]]:
 
 PARTITIONS = st.lists(
     st.lists(
-        st.tuples(st.sampled_from(["a", "b"]), st.integers(-5, 5), st.one_of(st.none(), st.integers(0, 60))), max_size=20
+        st.tuples(st.sampled_from(["a", "b"]), st.integers(-5, 5), st.one_of(st.none(), st.integers(0, 60))),
+        max_size=20,
     ),
     min_size=1,
     max_size=2,

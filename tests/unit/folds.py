@@ -19,7 +19,14 @@ from thalweg.engine.embedded.rows import TIME
 from thalweg.plan.nodes import Aggregate
 
 SCHEMA = pa.schema(
-    [("k", pa.string()), ("i", pa.int64()), ("f", pa.float64()), ("b", pa.bool_()), ("s", pa.string()), ("ts", TIMESTAMP)]
+    [
+        ("k", pa.string()),
+        ("i", pa.int64()),
+        ("f", pa.float64()),
+        ("b", pa.bool_()),
+        ("s", pa.string()),
+        ("ts", TIMESTAMP),
+    ]
 )
 Row = dict[str, Any]
 

@@ -217,5 +217,3 @@ def test_a_state_in_use_is_refused_with_the_way_out(folder: Path) -> None:
     assert code == 1
     assert f"is used by another run (process {holder.pid})" in err
     assert "--data" in err
-
-

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from thalweg.cli import main
-from thalweg.core.errors import LedgerError, PlanError, SinkError, SourceError, StateError, user_place
 from thalweg.cli.failures import FAILED, WRONG, failure_of
+from thalweg.core.errors import LedgerError, PlanError, SinkError, SourceError, StateError, user_place
 
 GOOD = """
 import thalweg as tw
@@ -89,7 +89,9 @@ def test_what_the_program_raises_is_told_with_its_own_frames_only(told: Told) ->
     assert 'program.py", line 4, in <module>' in err
     assert 'program.py", line 3, in settings' in err
     assert err.count("File ") == 2
-    assert err.rstrip().endswith("JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)")
+    assert err.rstrip().endswith(
+        "JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"
+    )
 
 
 def test_causes_and_groups_have_their_own_frames_only(told: Told) -> None:

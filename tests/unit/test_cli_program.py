@@ -62,7 +62,9 @@ def test_modules_beside_the_program_are_found_also_from_functions(write: Written
 
 
 def test_annotations_as_text_are_resolved_in_the_program(write: Written) -> None:
-    schema = "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass Row:\n    n: int\n"
+    schema = (
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass Row:\n    n: int\n"
+    )
     write("typed.py", schema + ONE.replace("1}])", "1}]), schema=Row"))
     assert load("typed.py").plan.writes[0].schema.names == ("n",)
 

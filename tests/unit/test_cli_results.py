@@ -40,9 +40,7 @@ def at(minute: int, second: int = 0) -> dt.datetime:
 @pytest.fixture(scope="module")
 def report() -> Report:
     """A run with a late row and a rejected one."""
-    return report_of(
-        [{"n": 1, "ts": at(0)}, {"n": 1, "ts": at(2)}, {"n": -1, "ts": at(2)}, {"n": 2, "ts": at(0, 30)}]
-    )
+    return report_of([{"n": 1, "ts": at(0)}, {"n": 1, "ts": at(2)}, {"n": -1, "ts": at(2)}, {"n": 2, "ts": at(0, 30)}])
 
 
 def test_columns_are_lined_up_and_numbers_stand_to_the_right() -> None:
@@ -146,13 +144,18 @@ def test_the_report_for_machines_has_everything_but_the_rows(report: Report) -> 
 def test_the_summary_says_what_was_late_and_rejected_and_why(report: Report) -> None:
     lines = Results("results", report, Path("state")).summary().splitlines()
     assert lines[0].startswith("results: 4 rows read in ")
-    assert lines[0].endswith(" rows/s")
+    assert lines[0].endswith(" s")
     assert lines[1] == "  late: 1 row, for a window that had closed"
     assert "2026-03-01 10:00:30 came when the watermark was 2026-03-01 10:02:00" in lines[2]
     assert lines[3] == "  rejected: 1 row"
     assert report.errors["place"][0].as_py() in lines[4]
     assert report.errors["reason"][0].as_py() in lines[4]
     assert lines[-1] == "  state: state"
+
+
+def test_the_rate_of_many_rows_is_told(report: Report) -> None:
+    many = replace(report, rows_in=1_200_000, seconds=2.0)
+    assert Results("a", many, None).summary().startswith("a: 1,200,000 rows read in 2.00 s, 600,000 rows/s")
 
 
 def test_the_summary_shows_the_first_faults_and_counts_the_rest() -> None:

@@ -200,8 +200,10 @@ def test_delays_per_hour_are_those_of_one_query() -> None:
     found = report.view("delays").drop_columns(["window_end"])
     found = found.sort_by([(name, "ascending") for name in ("origin", "carrier", "window_start")])
     assert found.num_rows == expected.num_rows > 100_000
-    assert found.drop_columns(["mean_delay"]).cast(expected.drop_columns(["mean_delay"]).schema).equals(
-        expected.drop_columns(["mean_delay"])
+    assert (
+        found.drop_columns(["mean_delay"])
+        .cast(expected.drop_columns(["mean_delay"]).schema)
+        .equals(expected.drop_columns(["mean_delay"]))
     )
     assert found["mean_delay"].to_pylist() == pytest.approx(expected["mean_delay"].to_pylist(), nan_ok=True)
     counted = sum(report.view("delays")["flights"].to_pylist())

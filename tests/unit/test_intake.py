@@ -31,7 +31,8 @@ Offer = tuple[int, Times]
 """A partition's number, and the times of a batch of it."""
 
 OFFERS = st.lists(
-    st.tuples(st.integers(0, 2), st.lists(st.one_of(st.none(), st.integers(0, 100)), min_size=1, max_size=8)), max_size=10
+    st.tuples(st.integers(0, 2), st.lists(st.one_of(st.none(), st.integers(0, 100)), min_size=1, max_size=8)),
+    max_size=10,
 )
 
 
@@ -112,7 +113,12 @@ def test_the_watermark_before_each_row_does_not_depend_on_the_cuts(
     assert found == expected
 
 
-@given(OFFERS, st.integers(0, 30), st.sets(st.integers(0, 10)), st.sampled_from([tumbling(us(10)), hopping(us(9), every=us(4))]))
+@given(
+    OFFERS,
+    st.integers(0, 30),
+    st.sets(st.integers(0, 10)),
+    st.sampled_from([tumbling(us(10)), hopping(us(9), every=us(4))]),
+)
 def test_the_late_test_is_never_skipped_where_a_row_is_late(
     offers: list[Offer], lateness: int, taken_after: set[int], window: Window
 ) -> None:
@@ -274,7 +280,9 @@ def test_rows_carry_their_number_where_user_code_may_reject_them() -> None:
 def test_what_was_known_of_partitions_is_restored() -> None:
     made = intake([tumbling(us(10))])
     known = [TimeException(1, "0", 3, 40, "new")]
-    made.restore(35, known, [("0", 3, 50, 40, LATE_REASONS.index("new"), 3, False), ("1", None, NEVER, NEVER, 0, 0, True)])
+    made.restore(
+        35, known, [("0", 3, 50, 40, LATE_REASONS.index("new"), 3, False), ("1", None, NEVER, NEVER, 0, 0, True)]
+    )
     assert made.watermark() == 35  # of partition 2, which is new here, nothing is known; it never falls
     assert made.exceptions == known
     assert made.partitions["1"].exhausted

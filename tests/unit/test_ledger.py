@@ -12,7 +12,19 @@ from thalweg.engine.contract import RunOptions
 from thalweg.engine.embedded.ledger import Entry, balance, table
 from thalweg.engine.embedded.loop import EmbeddedRun
 
-COLUMNS = ["step", "rows_in", "in", "passed", "filtered", "late", "rejected", "absorbed", "released", "held", "rows_out"]
+COLUMNS = [
+    "step",
+    "rows_in",
+    "in",
+    "passed",
+    "filtered",
+    "late",
+    "rejected",
+    "absorbed",
+    "released",
+    "held",
+    "rows_out",
+]
 
 
 def whole() -> list[Entry]:

@@ -145,7 +145,10 @@ def test_equal_rows_of_a_changing_stream_stay_as_many() -> None:
 
 
 @share(0.2)
-@given(st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(-2, 2)), min_size=1, max_size=40), st.integers(1, 5))
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(-2, 2)), min_size=1, max_size=40),
+    st.integers(1, 5),
+)
 def test_a_view_is_the_table_that_the_changes_add_up_to(values: list[tuple[str, int]], rows: int) -> None:
     app = tw.App("changes")
     changes: list[pa.Table] = []

@@ -149,7 +149,9 @@ def test_a_sum_that_does_not_fit_is_flagged_and_null() -> None:
 
 def test_an_unsigned_sum_keeps_the_range_of_its_type() -> None:
     folding = Folding(["k"], [IntegerSum(0, pl.UInt64())], [])
-    frame = pl.DataFrame({"k": ["a", "b", "b"], "__a0_0": [2**64 - 1, 2**64 - 1, 1]}, schema_overrides={"__a0_0": pl.UInt64})
+    frame = pl.DataFrame(
+        {"k": ["a", "b", "b"], "__a0_0": [2**64 - 1, 2**64 - 1, 1]}, schema_overrides={"__a0_0": pl.UInt64}
+    )
     finished = folding.finish(folding.fold(frame)).sort("k")
     assert finished.get_column("__r0").to_list() == [2**64 - 1, None]
 
@@ -180,7 +182,12 @@ def test_nan_and_infinities_add_up_as_ieee_754_says(values: list[float | None], 
 
 
 def test_of_no_values_a_mean_is_null_and_a_count_zero() -> None:
-    for expr, expected in ((col("f").mean(), None), (col("f").var(), None), (col("i").count(), 0), (col("b").all(), True)):
+    for expr, expected in (
+        (col("f").mean(), None),
+        (col("f").var(), None),
+        (col("i").count(), 0),
+        (col("b").all(), True),
+    ):
         assert Folded.of(expr).whole([row(), row()]) == {"a": expected}
 
 

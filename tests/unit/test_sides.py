@@ -145,7 +145,9 @@ def test_quantiles_are_values_at_their_rank(values: list[int], share: float) -> 
 
 @given(rows_of(st.floats(-5, 5)))
 def test_distinct_values_are_counted_once(rows: list[Row]) -> None:
-    expected = {key: len({r["i"] for r in rows if r["k"] == key and r["i"] is not None}) for key in {r["k"] for r in rows}}
+    expected = {
+        key: len({r["i"] for r in rows if r["k"] == key and r["i"] is not None}) for key in {r["k"] for r in rows}
+    }
     assert Folded.of(col("i").n_unique()).whole(rows) == expected
 
 

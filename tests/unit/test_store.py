@@ -146,7 +146,9 @@ def test_a_manifest_of_a_later_version_is_not_touched(directory: Path) -> None:
     path.write_bytes(module._dumped({"sha256": module._digest(module._dumped(body)), "body": body}))
     before = path.read_bytes()
     store = StateStore(directory)
-    with pytest.raises(StateError, match=f"has format {module.FORMAT + 1}, this version of Thalweg reads {module.FORMAT}"):
+    with pytest.raises(
+        StateError, match=f"has format {module.FORMAT + 1}, this version of Thalweg reads {module.FORMAT}"
+    ):
         store.load()
     store.close()
     assert path.read_bytes() == before

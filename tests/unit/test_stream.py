@@ -172,7 +172,11 @@ def test_functions_say_their_rows_in_an_annotation(app: tw.App) -> None:
     words = app.read(memory([{"user": "ann"}])).map(as_word)
     assert words.schema.names == ("text", "size")
     words.flat_map(letters).write(view("v"))
-    assert app.batch().view("v").to_pylist() == [{"text": "a", "size": 1}, {"text": "n", "size": 1}, {"text": "n", "size": 1}]
+    assert app.batch().view("v").to_pylist() == [
+        {"text": "a", "size": 1},
+        {"text": "n", "size": 1},
+        {"text": "n", "size": 1},
+    ]
 
 
 def test_a_key_of_reduce_may_be_a_function(app: tw.App) -> None:

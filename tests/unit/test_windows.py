@@ -88,9 +88,7 @@ def test_a_time_at_the_end_of_a_window_belongs_to_the_next() -> None:
     assert window.first_end(minute) == 2 * minute
 
 
-@pytest.mark.parametrize(
-    "window", [tumbling("1w"), hopping("2w", every="1w"), cumulating("1w", every="1d")], ids=str
-)
+@pytest.mark.parametrize("window", [tumbling("1w"), hopping("2w", every="1w"), cumulating("1w", every="1d")], ids=str)
 def test_weeks_start_on_monday(window: Window) -> None:
     wednesday = int(datetime(2026, 11, 18, 12, tzinfo=UTC).timestamp()) * 1_000_000
     start = datetime.fromtimestamp(window.start(window.last_end(wednesday)) / 1e6, UTC)

@@ -19,6 +19,8 @@ SHOWN_ROWS: Final = 40
 _SHOWN_FAULTS: Final = 5
 _JSON_FAULTS: Final = 100
 _BATCH_ROWS: Final = 10_000
+_RATED_ROWS: Final = 1_000
+"""Of fewer rows a rate says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ class Results:
                 f"To start again, delete {self.data} or name another directory with --data."
             )
             return
-        rate = f", {report.rows_in / report.seconds:,.0f} rows/s" if report.rows_in and report.seconds else ""
+        rated = report.rows_in >= _RATED_ROWS and report.seconds
+        rate = f", {report.rows_in / report.seconds:,.0f} rows/s" if rated else ""
         yield f"{self.app}: {_rows(report.rows_in)} read in {report.seconds:.2f} s{rate}"
         if report.late_rows:
             yield f"  late: {_rows(report.late_rows)}, for a window that had closed"

@@ -1,1 +1,1 @@
-
+"""Columnar work by Polars: expressions compiled, rules checked, payloads decoded."""

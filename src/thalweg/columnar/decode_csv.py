@@ -31,8 +31,8 @@ class CsvDecoder:
     r"""Decodes runs of CSV rows below one header to one schema.
 
     Columns are found by the header's names; ones that the schema lacks are not looked at, ones that
-    the header lacks are null. A field with nothing in it is null; ``""`` is empty in a text column and
-    null in others. Lists and structs are JSON. Empty lines are no rows, except where there is one
+    the header lacks are null. A field with nothing in it is null; ``""`` is empty in a column of text
+    or bytes and null in others. Lists and structs are JSON. Empty lines are no rows, except where there is one
     column only: there they are null. A row is rejected that has another number of fields than the
     header, a field that is no value of its column's type, or breaks the schema's rules.
 
@@ -176,7 +176,7 @@ class CsvDecoder:
                 found.append(pa.nulls(count, field.type))
                 continue
             texts = columns[place]
-            if not pa.types.is_string(field.type):
+            if not (pa.types.is_string(field.type) or pa.types.is_binary(field.type)):
                 empty = pc.fill_null(pc.equal(texts, pa.scalar("", pa.string())), False)
                 texts = pc.if_else(empty, _NO_TEXT, texts) if empty.true_count else texts
             nested = pa.types.is_nested(field.type)

@@ -1,1 +1,1 @@
-
+"""The words that every room shares: errors, clock, schemas, ports."""

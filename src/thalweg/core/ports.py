@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from thalweg.core.schema import Schema
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +131,10 @@ class Source(Protocol):
         ...
 
     def open(self, schema: Schema) -> OpenSource:
-        """Start to read. Batches have the schema's columns, or the source's own types for them:
-        the engine casts what is typed; a source of text decodes to the schema's types itself.
+        """Start to read.
+
+        Batches have the schema's columns, or the source's own types for them: the engine casts what is
+        typed; a source of text decodes to the schema's types itself.
 
         Raises:
             SourceError: The source cannot be opened.
@@ -191,8 +193,10 @@ class Sink(Protocol):
 
     @property
     def changes(self) -> Literal["refused", "applied", "passed on"]:
-        """What becomes of a changing stream: refused when the plan is built, applied to a keyed
-        table, or passed on as signed rows."""
+        """What becomes of a changing stream.
+
+        It is refused when the plan is built, applied to a keyed table, or passed on as signed rows.
+        """
         ...
 
     @property

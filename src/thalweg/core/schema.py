@@ -219,7 +219,7 @@ def _field(cls: type, name: str, hint: Any, metadata: tuple[Any, ...]) -> Field:
             some = [a for a in get_args(inner) if a is not type(None)]
             nullable = nullable or len(some) < len(get_args(inner))
             if len(some) != 1:
-                raise PlanError(f'{cls.__name__}.{name} is {hint}; a column has one type, or one type and None')
+                raise PlanError(f"{cls.__name__}.{name} is {hint}; a column has one type, or one type and None")
             pending.append(some[0])
     for mark in metadata:
         rules += [rule for rule in _rules(mark) if rule not in rules]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,7 +97,8 @@ class Report:
 
     Attributes:
         views: The views' rows by name.
-        late: Late rows: ``step, partition, position, reason, time, watermark, window_start, window_end, row, encoding``.
+        late: Late rows: ``step, partition, position, reason, time, watermark, window_start, window_end``,
+            ``row`` and its ``encoding``.
         errors: Rejected rows: ``step, place, column, reason, traceback, row, encoding``.
         ledger: What became of every row, per step.
         rows_in: Rows read, rejected ones included.
@@ -140,7 +140,7 @@ class Run(Protocol):
         """Run until the end that was asked for, or until stopped."""
         ...
 
-    def stop(self, *, soon: threading.Event | None = None) -> None:
+    def stop(self) -> None:
         """Ask the run to checkpoint and stop; from any thread or signal handler."""
         ...
 

@@ -1,1 +1,1 @@
-
+"""What to compute, as pure data."""

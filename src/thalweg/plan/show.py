@@ -82,9 +82,7 @@ def traits(node: n.Node) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _branch(
-    node: n.Node, numbers: dict[n.Node, int], shown: set[int], lead: str, below: str
-) -> Iterator[str]:
+def _branch(node: n.Node, numbers: dict[n.Node, int], shown: set[int], lead: str, below: str) -> Iterator[str]:
     number = numbers[node]
     if id(node) in shown:
         yield f"{lead}{number} {node.verb}, as above"

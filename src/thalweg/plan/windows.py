@@ -150,7 +150,13 @@ def _offset(offset: Duration, grid_us: int) -> int:
 
 
 def _shown(us: int) -> str:
-    for unit, factor in (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000)):
+    for unit, factor in (
+        ("d", 86_400_000_000),
+        ("h", 3_600_000_000),
+        ("m", 60_000_000),
+        ("s", 1_000_000),
+        ("ms", 1_000),
+    ):
         if us and us % factor == 0:
             return f"{us // factor}{unit}"
     return f"{us}us" if us else "0s"

@@ -47,7 +47,9 @@ class StateStore:
             directory.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise StateError(f"the state directory {directory} cannot be made: {error}; name another with data=") from error
+            raise StateError(
+                f"the state directory {directory} cannot be made: {error}; name another with data="
+            ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -78,7 +80,9 @@ class StateStore:
         except (ValueError, KeyError, TypeError) as error:
             raise StateError(f"{path} is damaged: {error}; restore it from a copy, or start anew elsewhere") from error
         if digest != _digest(_dumped(body)):
-            raise StateError(f"{path} is damaged: its checksum is wrong; restore it from a copy, or start anew elsewhere")
+            raise StateError(
+                f"{path} is damaged: its checksum is wrong; restore it from a copy, or start anew elsewhere"
+            )
         if body.get("format") != FORMAT:
             raise StateError(
                 f"{path} has format {body.get('format')}, this version of Thalweg reads {FORMAT}; use the version that "

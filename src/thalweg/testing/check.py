@@ -54,7 +54,7 @@ def check(
             text as in ``rows``.
         seed: Repeats the random choices of a failure, which prints it.
         cases: How many random ways.
-        **sources: Rows in place of what a source of that name would read; sources that are not named are read as they are.
+        **sources: Rows in place of what a source of that name would read; others are read as they are.
 
     Raises:
         CheckError: Two ways differ, or the result is not as expected.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 from thalweg.core.duration import duration_us
 
@@ -49,7 +48,6 @@ class VirtualClock:
         with self._lock:
             self._now_us += us
             self._passed_us += us
-        time.sleep(0)
 
     def set_back(self, duration: str) -> None:
         """Set the wall clock back, as an operator or a time server might; monotonic time goes on."""

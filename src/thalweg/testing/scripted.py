@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -84,6 +83,11 @@ class Scripted:
             self._shown = None if rows is None else dict(rows)
             self._changed.notify_all()
 
+    def wait(self, timeout_s: float) -> None:
+        """Wait for more to be shown."""
+        with self._changed:
+            self._changed.wait(timeout_s)
+
     def rows(self, partition: str) -> int:
         """Return how many rows a partition has, rejected ones included."""
         return sum(piece.size for piece in self.pieces[partition])
@@ -132,7 +136,7 @@ class ScriptedReader:
             if self._source.final and stop == self._source.rows(self._partition):
                 return Nothing.EVER
             if timeout_s:
-                time.sleep(min(timeout_s, 0.001))
+                self._source.wait(min(timeout_s, 0.001))
             return Nothing.NOW
         start = 0
         for piece in self._source.pieces[self._partition]:

@@ -138,7 +138,7 @@ def _evaluator(number: int, call: Call, schema: Schema, keys: Sequence[str], tie
     if function in ("min", "max", "any", "all"):
         return flat.Simple(number, _simple(function, kinds[0]))
     if function in ("first", "last"):
-        return sides.EdgeRow(number, keys, ties, function)
+        return sides.EdgeRow(number, keys, ties, "first" if function == "first" else "last")
     if function in ("arg_min", "arg_max"):
         return sides.ExtremeRow(number, keys, ties, greatest=function == "arg_max")
     if function == "collect":

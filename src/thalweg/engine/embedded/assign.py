@@ -84,9 +84,7 @@ def _slices(window: Window, rows: Rows, prepared: pl.DataFrame) -> Iterator[tupl
 def _split_late(window: Window, rows: Rows, prepared: pl.DataFrame) -> Assigned:
     """Split rows, some of which may be late, by the windows that they belong to and are not late for."""
     frame = rows.frame
-    ends = frame.select(
-        _first(window).alias(_FROM), _first_not_late(window).alias(_FIRST), _last(window).alias(_LAST)
-    )
+    ends = frame.select(_first(window).alias(_FROM), _first_not_late(window).alias(_FIRST), _last(window).alias(_LAST))
     good = list(_parted(pl.concat([prepared, ends.select(_FIRST, _LAST)], how="horizontal")))
     stop = pl.min_horizontal(pl.col(_FIRST), pl.col(_LAST) + window.every_us)
     missed = ends.select(pl.col(_FROM), stop.alias(_FIRST))
@@ -102,9 +100,7 @@ def _split_late(window: Window, rows: Rows, prepared: pl.DataFrame) -> Assigned:
         .filter(is_late)
         .with_columns(pl.int_ranges(_FROM, _FIRST, window.every_us).alias("__end"))
         .explode("__end")
-        .with_columns(
-            _timestamp(_start(window, pl.col("__end"))).alias(start), _timestamp(pl.col("__end")).alias(end)
-        )
+        .with_columns(_timestamp(_start(window, pl.col("__end"))).alias(start), _timestamp(pl.col("__end")).alias(end))
         .select(*names, start, end, *hidden)
     )
     return Assigned(good, Rows(late, rows.low, rows.high, rows.origin), outside)

@@ -35,9 +35,7 @@ class Checkpoints:
         self._written: dict[str, tuple[pl.DataFrame, Stored]] = {}
         self._number = 0
 
-    def save(
-        self, epoch: int, stages: Sequence[Stage], intakes: Sequence[Intake], tray: Tray, *, sealed: bool
-    ) -> None:
+    def save(self, epoch: int, stages: Sequence[Stage], intakes: Sequence[Intake], tray: Tray, *, sealed: bool) -> None:
         """Write a checkpoint; only frames that are new since the last are written."""
         files: dict[str, Stored] = {}
         kept: dict[str, tuple[pl.DataFrame, Stored]] = {}
@@ -78,7 +76,8 @@ class Checkpoints:
         self._store.drop_parts(("late", "errors"), after=epoch)
         if body is None:
             return 0, False
-        known = {self._prints[id(thing.entry)] for thing in (*stages, *intakes)}
+        known = {self._prints[id(stage.entry)] for stage in stages}
+        known |= {self._prints[id(intake.entry)] for intake in intakes}
         saved = set(body["stages"]) | set(body["reads"])
         if known != saved:
             raise StateError(

@@ -76,7 +76,7 @@ class EventTime:
                 jump = None if self._jump_us is None or running_max == NEVER else running_max + self._jump_us
                 if low >= EARLIEST_US and high <= LATEST_US and self._jump_us is None:
                     return Timed(batch, None, low, high)
-                if jump is not None and EARLIEST_US <= low and high <= min(jump, LATEST_US):
+                if jump is not None and low >= EARLIEST_US and high <= min(jump, LATEST_US):
                     return Timed(batch, None, low, high)
         return self._checked(batch, running_max)
 
@@ -87,7 +87,9 @@ class EventTime:
         if failed:
             missing = {row for row, _ in failed}
             given = iter(times.to_list())
-            times = pl.Series([None if row in missing else next(given) for row in range(batch.num_rows)], dtype=pl.Int64)
+            times = pl.Series(
+                [None if row in missing else next(given) for row in range(batch.num_rows)], dtype=pl.Int64
+            )
         known = {row for row, _ in bad}
         for row in times.is_null().arg_true().to_list():
             if row not in known:

@@ -185,9 +185,7 @@ class Graph:
         return found
 
 
-def _stage(
-    node: n.Node, chain: Sequence[n.Node], name: str, outlet: Callable[[n.Write, str], Outlet]
-) -> Stage:
+def _stage(node: n.Node, chain: Sequence[n.Node], name: str, outlet: Callable[[n.Write, str], Outlet]) -> Stage:
     match node:
         case n.Filter() | n.Project() | n.Unnest():
             return Fused(chain, name)  # type: ignore[arg-type]  # only fusible nodes make a chain

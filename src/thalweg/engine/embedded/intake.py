@@ -19,8 +19,8 @@ import pyarrow as pa
 from thalweg.columnar.conform import Conformer
 from thalweg.columnar.frames import to_frame
 from thalweg.core.ports import Json, OpenSource, PartitionReader, SourceBatch
-from thalweg.engine.embedded.event_time import EventTime
 from thalweg.engine.contract import TimeException
+from thalweg.engine.embedded.event_time import EventTime
 from thalweg.engine.embedded.ledger import Entry
 from thalweg.engine.embedded.rows import ALWAYS, LATE_REASONS, NEVER, ROW, TIME, WATERMARK, WHY, Origin, Rows
 from thalweg.engine.embedded.stage import RejectedRow
@@ -145,7 +145,7 @@ class Intake:
 
     def offer(self, partition: Partition, batch: SourceBatch) -> int:
         """Take a batch of a partition; return how many rows it had, rejected ones included."""
-        read = batch.data.num_rows + len(batch.rejected)
+        read = int(batch.data.num_rows) + len(batch.rejected)
         for bad in batch.rejected:
             self.rejected.append(RejectedRow(bad.place, bad.reason, bad.raw, bad.column))
         partition.position = batch.position
@@ -247,9 +247,7 @@ class Intake:
             self._last = max(self._last, min(awake))
         return self._last
 
-    def restore(
-        self, watermark: int, exceptions: Sequence[TimeException], partitions: Sequence[Sequence[Any]]
-    ) -> None:
+    def restore(self, watermark: int, exceptions: Sequence[TimeException], partitions: Sequence[Sequence[Any]]) -> None:
         """Take the state of a checkpoint back."""
         self._last = watermark
         self.exceptions = list(exceptions)
@@ -353,4 +351,3 @@ def _origin(pending: Sequence[Pending]) -> Origin:
         raise IndexError("no such row in this batch")
 
     return Origin(place)
-

@@ -225,11 +225,11 @@ class EmbeddedRun:
         return got or any(not p.caught_up for _, p in names.values() if not p.exhausted)
 
     def _take(self, intake: Intake, partition: Partition, limit: int) -> bool:
-        taken = 0
+        taken, reader = 0, partition.reader
+        assert reader is not None, "a partition has a reader before it is read"
         while taken < limit:
-            batch = partition.reader.read(limit - taken, 0)
+            batch = reader.read(limit - taken, 0)
             if isinstance(batch, Nothing):
-                reader = partition.reader
                 partition.caught_up = not (isinstance(reader, Prefetched) and reader.reading)
                 if batch is Nothing.EVER:
                     partition.exhausted = partition.caught_up = True
@@ -307,7 +307,9 @@ class EmbeddedRun:
     # ------------------------------------------------------------------ partitions
 
     def _discover(self, intake: Intake) -> None:
-        for name in intake.source.partitions():
+        source = intake.source
+        assert source is not None, "a source is open before its partitions are asked for"
+        for name in source.partitions():
             partition = intake.partitions.get(name)
             if partition is None:
                 partition = intake.partitions[name] = Partition(name)
@@ -316,7 +318,7 @@ class EmbeddedRun:
                 intake.hold_up(partition, self._graph.operator_watermark(vertex), _NEW)
                 self._changed = True
             if partition.reader is None:
-                reader = intake.source.reader(name, partition.position)
+                reader = source.reader(name, partition.position)
                 if intake.read.source.prefetch and self._options.pick is None:
                     reader = Prefetched(reader, self._options.max_step_rows or STEP_ROWS, self._arrived)
                 partition.reader = reader

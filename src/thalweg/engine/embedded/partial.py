@@ -15,7 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 import polars as pl
 
@@ -142,7 +142,7 @@ class IntegerSum(Flat):
         low, high = values.min(), values.max()
         if low is None or high is None:
             return 0
-        return max(abs(int(low)), abs(int(high))) * rows.height  # type: ignore[call-overload]  # integers here
+        return max(abs(int(low)), abs(int(high))) * rows.height  # type: ignore[arg-type]  # integers here
 
     def fold(self, bound: float) -> Exprs:
         parts = [self.argument.cast(_width(bound)).sum().alias(self.column("s"))]
@@ -216,7 +216,11 @@ class FloatSum(Flat):
         if bound < _FLOAT_LIMIT:
             return []
         scaled = pl.col(self.column("s")) * _SCALE
-        return [pl.coalesce(self.column("h"), scaled) if self.column("h") in main.columns else scaled.alias(self.column("h"))]
+        return [
+            pl.coalesce(self.column("h"), scaled)
+            if self.column("h") in main.columns
+            else scaled.alias(self.column("h"))
+        ]
 
     def merge(self, bound: float) -> Exprs:
         parts = [pl.col(self.column("s")).sum()]
@@ -375,8 +379,8 @@ class Folding:
 
 def grouped(frame: pl.DataFrame, keys: list[str], parts: Exprs) -> pl.DataFrame:
     """Return the parts per group, on the engine that is faster for so many rows."""
-    engine = "streaming" if frame.height >= _STREAMING_ROWS else "in-memory"
-    return frame.lazy().group_by(keys).agg(parts).collect(engine=engine)  # type: ignore[arg-type]
+    engine: Literal["streaming", "in-memory"] = "streaming" if frame.height >= _STREAMING_ROWS else "in-memory"
+    return frame.lazy().group_by(keys).agg(parts).collect(engine=engine)
 
 
 def _differ(frames: Sequence[pl.DataFrame]) -> bool:

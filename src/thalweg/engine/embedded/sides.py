@@ -35,9 +35,7 @@ class _Ordered(Side):
 class EdgeRow(_Ordered):
     """``first`` and ``last``: the value of the earliest or latest row that has one."""
 
-    def __init__(
-        self, number: int, keys: Sequence[str], ties: Sequence[str], edge: Literal["first", "last"]
-    ) -> None:
+    def __init__(self, number: int, keys: Sequence[str], ties: Sequence[str], edge: Literal["first", "last"]) -> None:
         super().__init__(number, keys, ties)
         self._edge = edge
 

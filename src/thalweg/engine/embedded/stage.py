@@ -126,7 +126,9 @@ def unfit_for_python(frame: pl.DataFrame) -> dict[int, RejectedRow]:
             continue
         values = frame.get_column(name).to_physical()
         for row in ((values < bounds[0]) | (values > bounds[1])).arg_true().to_list():
-            reason = f'the column "{name}" has a time outside the years 1 to 9999, which no Python function can be given'
+            reason = (
+                f'the column "{name}" has a time outside the years 1 to 9999, which no Python function can be given'
+            )
             found[row] = RejectedRow("", reason, frame[row : row + 1], name)
     return found
 

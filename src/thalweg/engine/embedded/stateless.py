@@ -14,7 +14,15 @@ from thalweg.columnar.conform import Conformer
 from thalweg.columnar.expressions import compile_expr, reason_of
 from thalweg.columnar.frames import empty_frame, to_frame, to_table
 from thalweg.engine.embedded.rows import HIDDEN, LENGTH, WEIGHT, Rows, visible
-from thalweg.engine.embedded.stage import Output, RejectedRow, Stage, described, traced, unfit_for_python, without_bad_rows
+from thalweg.engine.embedded.stage import (
+    Output,
+    RejectedRow,
+    Stage,
+    described,
+    traced,
+    unfit_for_python,
+    without_bad_rows,
+)
 from thalweg.plan.nodes import Explode, Filter, MapBatches, MapRows, Node, Project, Union, Unnest
 
 _LENGTH = pl.int_range(pl.len()).alias(LENGTH)
@@ -113,7 +121,9 @@ class MappedRows(Stage):
             unfit = unfit_for_python(frame)
             given = visible(frame) if not unfit else _without(visible(frame), unfit)
             numbers = [number for number in range(frame.height) if number not in unfit]
-            bad |= {n: replace(row, place=rows.place(frame, n), row=visible(row.row)) for n, row in unfit.items()}
+            bad |= {
+                n: replace(row, place=rows.place(frame, n), row=visible(frame[n : n + 1])) for n, row in unfit.items()
+            }
             for number, row in zip(numbers, given.iter_rows(named=True), strict=True):
                 try:
                     results = list(self._results(row))
@@ -146,7 +156,9 @@ class MappedRows(Stage):
         """Return what was made as a frame, without the rows of inputs that made something wrong."""
         while True:
             batches, numbers = _tables(made, self._schema.arrow)
-            wrong: dict[int, tuple[str, str | None]] = {numbers_of: (reason, None) for numbers_of, reason in numbers.items()}
+            wrong: dict[int, tuple[str, str | None]] = {
+                numbers_of: (reason, None) for numbers_of, reason in numbers.items()
+            }
             if batches is not None and not wrong:
                 conformed = self._conformer.conform(batches)
                 wrong = {b.row: (b.reason, b.column) for b in conformed.bad}
@@ -202,7 +214,9 @@ class MappedBatches(Stage):
             result = pa.Table.from_batches([result])
         if not isinstance(result, pa.Table):
             name = getattr(self._function, "__name__", "the function")
-            raise TypeError(f"{name} returned {type(result).__name__}; map_batches wants an Arrow table or record batch")
+            raise TypeError(
+                f"{name} returned {type(result).__name__}; map_batches wants an Arrow table or record batch"
+            )
         if result.num_rows != part.height:
             raise ValueError(
                 f"map_batches returned {result.num_rows} rows for {part.height}; it must return as many, in order "

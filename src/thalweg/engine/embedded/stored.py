@@ -14,7 +14,11 @@ _WIDE = ":int128"
 def portable(frame: pl.DataFrame) -> pl.DataFrame:
     """Return the frame with 128-bit integers, which Arrow lacks, as text."""
     wide = [name for name, kind in frame.schema.items() if kind == pl.Int128]
-    return frame.with_columns(pl.col(wide).cast(pl.String)).rename({name: name + _WIDE for name in wide}) if wide else frame
+    return (
+        frame.with_columns(pl.col(wide).cast(pl.String)).rename({name: name + _WIDE for name in wide})
+        if wide
+        else frame
+    )
 
 
 def restored(frame: pl.DataFrame) -> pl.DataFrame:

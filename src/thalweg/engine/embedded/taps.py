@@ -76,4 +76,3 @@ def encode(row: bytes | pl.DataFrame) -> tuple[bytes, str]:
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return sink.getvalue().to_pybytes(), "arrow"
-

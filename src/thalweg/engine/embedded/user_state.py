@@ -79,7 +79,9 @@ class UserState(Side):
         try:
             values = pl.Series(self.result_name, results, dtype=polars_type(self._user.type))
         except (TypeError, pl.exceptions.PolarsError, OverflowError) as error:
-            raise FunctionError(f"finish of the aggregate {self._user.name} gave a value that is not {self._user.type}: {error}") from error
+            raise FunctionError(
+                f"finish of the aggregate {self._user.name} gave a value that is not {self._user.type}: {error}"
+            ) from error
         return side.select(self.keys).with_columns(values)
 
     def _called(self, what: str, function: Callable[..., Any], *states: Any) -> Any:
@@ -141,7 +143,9 @@ class ReducedRow(Side):
 
     def fold(self, rows: pl.DataFrame, before: pl.DataFrame | None = None) -> pl.DataFrame:
         wanted = list(dict.fromkeys([*self.keys, *self._ties, *self._schema.names]))
-        ordered = rows.select(*wanted).with_row_index("__i").sort(self._ties).select(*self.keys, *self._schema.names, "__i")
+        ordered = (
+            rows.select(*wanted).with_row_index("__i").sort(self._ties).select(*self.keys, *self._schema.names, "__i")
+        )
         # Each row is combined with its group's state, so that a function that raises on a row is found
         # to do so wherever batches are cut.
         if before is not None:
@@ -179,12 +183,16 @@ class ReducedRow(Side):
 
     def _checked(self, row: Any) -> dict[str, Any]:
         if not isinstance(row, dict) or set(row) - set(self._schema.names):
-            raise TypeError(f"a row is a dict of the columns {', '.join(self._schema.names)}; the function gave {row!r}")
+            raise TypeError(
+                f"a row is a dict of the columns {', '.join(self._schema.names)}; the function gave {row!r}"
+            )
         for field in self._schema:
             try:
                 pa.scalar(row.get(field.name), field.type)
             except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-                raise TypeError(f'the function gave {row.get(field.name)!r} for "{field.name}", not {field.type}') from error
+                raise TypeError(
+                    f'the function gave {row.get(field.name)!r} for "{field.name}", not {field.type}'
+                ) from error
         return row
 
 
