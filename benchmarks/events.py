@@ -22,6 +22,8 @@ class Scale:
         rate: Events per second of event time.
         keys: Different keys.
         step_rows: The most rows of a step; None is the engine's own choice.
+        soonest: Before which part of the input is read the first result must come: that the input ends is no
+            excuse to wait. A tiny input is over before a busy machine gets round to the call, and needs more.
     """
 
     rows: int
@@ -29,6 +31,7 @@ class Scale:
     rate: int = 10_000
     keys: int = 100_000
     step_rows: int | None = None
+    soonest: float = 0.2
 
     @property
     def steps(self) -> str:

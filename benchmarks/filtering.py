@@ -30,7 +30,7 @@ def query(frame: pl.LazyFrame) -> pl.LazyFrame:
 def measure(scale: Scale) -> Iterator[Comparison]:
     """Compare."""
     frame = events(scale)
-    own = Streamed(memory(frame.to_arrow()), scale.rows, dear, scale.step_rows)
+    own = Streamed(memory(frame.to_arrow()), dear, scale)
     references = polars_engines(query(frame.lazy()))
     seconds = take_turns({"thalweg": own, **references}, scale.rounds, query(frame.lazy()).collect())
     name = f"filter and projection, {scale.steps}"

@@ -50,7 +50,7 @@ def counts(stream: Stream) -> Stream:
 def measure(scale: Scale) -> Iterator[Comparison]:
     """Compare."""
     table = events(scale).to_arrow()
-    own = Streamed(memory(table), scale.rows, counts, scale.step_rows)
+    own = Streamed(memory(table), counts, scale)
     with duckdb.connect() as connection:
         connection.register("events", table)
         references: dict[str, Contestant] = {

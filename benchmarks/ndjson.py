@@ -51,7 +51,7 @@ def measure(scale: Scale) -> Iterator[Comparison]:
     with TemporaryDirectory() as name:
         folder = Path(name)
         write(frame, folder)
-        own = Streamed(files(str(folder / "*.ndjson")), scale.rows, counts, scale.step_rows, Event)
+        own = Streamed(files(str(folder / "*.ndjson")), counts, scale, Event)
         references = polars_engines(query(scan(folder)))
         seconds = take_turns({"thalweg": own, **references}, scale.rounds, query(frame.lazy()).collect())
     title = f"{FILES} NDJSON files to tumbling windows of 1 m, {scale.steps}"

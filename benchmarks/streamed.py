@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 
 import thalweg as tw
-from benchmarks.events import LATENESS
+from benchmarks.events import LATENESS, Scale
 from benchmarks.outcome import WrongAnswerError
 from thalweg.connect import call
 from thalweg.core.ports import Source
@@ -16,9 +16,6 @@ from thalweg.engine.contract import Run, RunOptions
 from thalweg.engine.embedded.loop import Embedded
 from thalweg.plan.nodes import Plan
 from thalweg.stream import Stream
-
-SOONEST = 0.2
-"""Before which part of the input is read the first result must come: that the input ends is no excuse to wait."""
 
 
 class Watched:
@@ -43,24 +40,15 @@ class Streamed:
 
     Args:
         source: Gives the events; their time is ``ts``.
-        rows: How many it gives.
         build: Makes the pipeline.
-        step_rows: The most rows of a step; None is the engine's own choice.
+        scale: How many events there are, how large the steps, when the first result must come.
         schema: The events' columns, where the source does not know them.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        rows: int,
-        build: Callable[[Stream], Stream],
-        step_rows: int | None = None,
-        schema: object = None,
-    ) -> None:
+    def __init__(self, source: Source, build: Callable[[Stream], Stream], scale: Scale, schema: object = None) -> None:
         self._source = source
-        self._rows = rows
         self._build = build
-        self._step_rows = step_rows
+        self._scale = scale
         self._schema = schema
         self._engine = Watched()
         self._tables: list[pa.Table] = []
@@ -72,19 +60,19 @@ class Streamed:
         app = tw.App("benchmark")
         stream = app.read(self._source, schema=self._schema, time="ts", lateness=LATENESS)
         self._build(stream).write(call(self._take))
-        app.run(data=None, until="end", max_step_rows=self._step_rows, quiet=True, engine=self._engine)
+        app.run(data=None, until="end", max_step_rows=self._scale.step_rows, quiet=True, engine=self._engine)
 
     def answer(self) -> pl.DataFrame:
         tables, self._tables = self._tables, []
-        first, read, rows = self._first_at, self._engine.rows_in, self._rows
+        first, read, rows = self._first_at, self._engine.rows_in, self._scale.rows
         if read != rows:
             raise WrongAnswerError(f"the run read {read} rows, not {rows}")
         if first is None:
             raise WrongAnswerError("the run gave no rows")
-        if first >= rows * SOONEST:
+        if first >= rows * self._scale.soonest:
             raise WrongAnswerError(
                 f"the first result came when {first} of {rows} rows had been read; a stream gives it before "
-                f"{SOONEST:.0%} of them"
+                f"{self._scale.soonest:.0%} of them"
             )
         self._latest_first = max(self._latest_first, first)
         frame = pl.from_arrow(pa.concat_tables(tables))
@@ -94,7 +82,7 @@ class Streamed:
     @property
     def note(self) -> str:
         """When the first result came, in the run where it came last."""
-        return f"first result after {self._latest_first / self._rows:.1%} of the input"
+        return f"first result after {self._latest_first / self._scale.rows:.1%} of the input"
 
     def _take(self, table: pa.Table) -> None:
         if self._first_at is None:

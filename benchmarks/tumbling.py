@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import polars as pl
 
@@ -33,7 +34,7 @@ def measure(scale: Scale, targets: Mapping[int, float] = TARGETS) -> Iterator[Co
     """Compare, step size by step size."""
     frame = events(scale)
     source = memory(frame.to_arrow())
-    own = {rows: Streamed(source, scale.rows, counts, rows) for rows in targets}
+    own = {rows: Streamed(source, counts, replace(scale, step_rows=rows)) for rows in targets}
     references = polars_engines(query(frame.lazy()))
     contestants: dict[str, Contestant] = {f"thalweg, {rows}-row steps": run for rows, run in own.items()}
     seconds = take_turns(contestants | references, scale.rounds, query(frame.lazy()).collect())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
@@ -16,13 +17,14 @@ from typing import Final, Literal
 import pyarrow as pa
 import pyarrow.types as t
 
+from thalweg.columnar.rules import RuleSet
 from thalweg.core.duration import duration_us
-from thalweg.core.errors import PlanError, UnsupportedError, user_place
+from thalweg.core.errors import PlanError, UnsupportedError, short, user_place
 from thalweg.core.ports import Sink, Source
 from thalweg.core.schema import schema_of
 from thalweg.engine.contract import Engine, Report, Run, RunOptions, Until
 from thalweg.observe.status import following, total_rows
-from thalweg.plan.expr import as_expr, infer, show
+from thalweg.plan.expr import as_expr, infer, is_aggregate, show
 from thalweg.plan.nodes import Plan, Read, ViewOutput, Write
 from thalweg.stream import Stream
 
@@ -91,7 +93,7 @@ class App:
         """
         if not isinstance(source, Source):
             raise PlanError(
-                f"app.read({source!r}): a source of thalweg.connect is wanted, such as files(…) or memory(…)"
+                f"app.read({short(source)}): a source of thalweg.connect is wanted, such as files(…) or memory(…)"
             )
         if id is not None:
             raise UnsupportedError(f"app.read(id={id!r}): {source.describe()} can seek, so nothing is delivered twice")
@@ -99,12 +101,15 @@ class App:
         if found is None:
             raise PlanError(f"app.read({source.describe()}): its columns are not known; give schema=")
         columns = schema_of(found)
+        RuleSet(columns)  # a rule that does not fit its column is a mistake of the program
         for name in columns.names:
             if name.startswith("__") or name == "_weight":
                 raise PlanError(f'the column "{name}" has a name that Thalweg keeps for itself; rename it')
         expr = None if time is None else as_expr(time, column=True)
         if expr is not None:
             kind = infer(expr, columns).type
+            if is_aggregate(expr):
+                raise PlanError(f"app.read(time={show(expr)}): each row has its time; an aggregate has one per group")
             if t.is_integer(kind):
                 if time_unit not in ("s", "ms", "us", "ns"):
                     raise PlanError(f'app.read(time={show(expr)}): it is {kind}; say time_unit="s", "ms", "us" or "ns"')
@@ -157,7 +162,8 @@ class App:
                         f"{output.describe()} writes into what {node.source.describe()} reads, and would read its own "
                         "output; write somewhere else"
                     )
-            if any(isinstance(w.output, Sink) and w.output.target == output.target for w in self._writes):
+            others = [w.output.target for w in self._writes if isinstance(w.output, Sink)]
+            if any(other is not None and _real(other) == _real(output.target) for other in others):
                 raise PlanError(f"two streams are written to {output.describe()}; give each its own place")
         self._writes.append(write)
 
@@ -244,11 +250,16 @@ def _step_rows(rows: int | None) -> int | None:
     return rows
 
 
+def _real(path: str) -> Path:
+    """Return the one name of a path, whatever links and dots it was given with."""
+    return Path(os.path.realpath(path))
+
+
 def _within(sink: Sink, source: Source) -> bool:
     read = getattr(source, "target", None)
     if sink.target is None or read is None:
         return False
-    target, origin = Path(sink.target).absolute(), Path(read).absolute()
+    target, origin = _real(sink.target), _real(read)
     folder = origin if not any(c in origin.name for c in "*?[") else origin.parent
     return target == folder or folder in target.parents or (folder.is_file() and target == folder.parent)
 

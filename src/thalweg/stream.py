@@ -13,12 +13,13 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.types as t
 
-from thalweg.core.errors import PlanError, near, user_place
+from thalweg.columnar.rules import RuleSet
+from thalweg.core.errors import PlanError, near, short, user_place
 from thalweg.core.ports import Sink
 from thalweg.core.schema import Field, Schema, schema_of
 from thalweg.plan import nodes as n
 from thalweg.plan.build import BOUNDS, aggregate_node, annotation, check_names, function_schema, unsupported
-from thalweg.plan.expr import Column, Expr, as_expr, infer, is_aggregate, output_name, show
+from thalweg.plan.expr import Column, Expr, as_expr, infer, infer_type, is_aggregate, output_name, show
 from thalweg.plan.windows import Duration, Window, as_window
 
 _ERRORS = Schema(
@@ -60,6 +61,9 @@ class Stream:
 
     _node: n.Node
     _registry: Registry
+
+    def __repr__(self) -> str:
+        return f"Stream({self.schema})"
 
     @property
     def schema(self) -> Schema:
@@ -169,7 +173,7 @@ class Stream:
         streams = (self, *others)
         for other in others:
             if not isinstance(other, Stream):
-                raise PlanError(f".union({other!r}): streams are wanted")
+                raise PlanError(f".union({short(other)}): streams are wanted")
             if [(f.name, f.type) for f in other.schema] != [(f.name, f.type) for f in self.schema]:
                 raise PlanError(f".union: the columns differ: ({self.schema}) and ({other.schema}); use select first")
         fields = [Field(f.name, f.type, any(other.schema[f.name].nullable for other in streams)) for f in self.schema]
@@ -234,7 +238,7 @@ class Stream:
             return self.map(lambda row: row | {"key": of(row)}, schema=schema).reduce_by_key("key", function)
         self._known(key, "reduce_by_key")
         if not callable(function):
-            raise PlanError(f"reduce_by_key({key!r}, {function!r}): a function of two rows is wanted")
+            raise PlanError(f"reduce_by_key({key!r}, {short(function)}): a function of two rows is wanted")
         if self.changing:
             raise unsupported("reduce_by_key", "a changing table")
         node = n.ReduceByKey(
@@ -283,7 +287,9 @@ class Stream:
         elif hasattr(output, "name") and hasattr(output, "key"):
             end = n.ViewOutput(name=output.name, key=self._view_key(output))
         else:
-            raise PlanError(f".write({output!r}): a sink of thalweg.connect is wanted, such as view(…) or files(…)")
+            raise PlanError(
+                f".write({short(output)}): a sink of thalweg.connect is wanted, such as view(…) or files(…)"
+            )
         self._registry.add_write(
             n.Write(
                 input=node,
@@ -327,10 +333,11 @@ class Stream:
 
     def _user(self, kind: Any, schema: Schema, method: str, **details: Any) -> Stream:  # a node class and its fields
         if not callable(details["function"]):
-            raise PlanError(f".{method}({details['function']!r}): a function is wanted")
+            raise PlanError(f".{method}({short(details['function'])}): a function is wanted")
         if self.changing:
             raise unsupported(method, "a changing table")
         check_names(schema.names, method)
+        RuleSet(schema)  # a rule that does not fit its column is a mistake of the program
         node = self._node
         return self._of(
             kind(input=node, schema=schema, changing=False, timed=node.timed, place=user_place(), **details)
@@ -345,7 +352,7 @@ class Stream:
         fields = []
         for name, expr in pairs:
             field = infer(expr, node.schema)
-            if pa.types.is_null(field.type):
+            if pa.types.is_null(infer_type(expr, node.schema).type):
                 raise PlanError(f'.{method}: "{name}" is always null and has no type; use .cast(…)')
             fields.append(Field(name, field.type, field.nullable))
         return self._of(

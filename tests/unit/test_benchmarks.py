@@ -24,8 +24,8 @@ from thalweg.connect import memory as in_memory
 from thalweg.core.ports import Nothing
 from thalweg.core.schema import schema_of
 
-# Fifty minutes of event time: the first minute's windows close soon enough for a machine that is busy.
-TINY = Scale(rows=60_000, rounds=1, rate=20, keys=200, step_rows=1_500)
+# Fifty minutes of event time: the first minute's windows close long before the end.
+TINY = Scale(rows=60_000, rounds=1, rate=20, keys=200, step_rows=500, soonest=0.6)
 
 
 def test_events_are_the_same_every_time_and_out_of_order_within_the_bound() -> None:
@@ -130,14 +130,14 @@ def test_the_order_of_rows_and_columns_is_no_difference() -> None:
 
 
 def test_a_run_that_reads_all_before_its_first_result_is_no_stream() -> None:
-    run = Streamed(in_memory(events(TINY)), TINY.rows, tumbling.counts, TINY.rows)
+    run = Streamed(in_memory(events(TINY)), tumbling.counts, replace(TINY, step_rows=None))
     run.run()
     with pytest.raises(WrongAnswerError, match="the first result came when 60000 of 60000 rows had been read"):
         run.answer()
 
 
 def test_a_run_that_read_too_few_rows_is_wrong() -> None:
-    run = Streamed(in_memory(events(TINY)), TINY.rows + 1, tumbling.counts, TINY.step_rows)
+    run = Streamed(in_memory(events(TINY)), tumbling.counts, replace(TINY, rows=TINY.rows + 1))
     run.run()
     with pytest.raises(WrongAnswerError, match="read 60000 rows, not 60001"):
         run.answer()

@@ -144,8 +144,10 @@ def test_output_that_nobody_reads_any_more_is_no_fault_of_the_program(folder: Pa
 
 def test_version_and_help_need_no_arrow(folder: Path) -> None:
     program = (
-        "import sys\nfrom thalweg.cli import main\ncodes = main(['--version']), main(['--help']), main(['run', '--help'])\n"
-        "heavy = [m for m in sys.modules if m.partition('.')[0] in ('pyarrow', 'polars', 'msgspec')]\nprint(codes, heavy)\n"
+        "import sys\nfrom thalweg.cli import main\n"
+        "codes = main(['--version']), main(['--help']), main(['run', '--help'])\n"
+        "heavy = [m for m in sys.modules if m.partition('.')[0] in ('pyarrow', 'polars', 'msgspec')]\n"
+        "print(codes, heavy)\n"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=folder)
     lines = found.stdout.splitlines()

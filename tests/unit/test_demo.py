@@ -112,15 +112,25 @@ def test_lines_added_to_a_file_are_new_too(tmp_path: Path) -> None:
     inbox.mkdir()
     day = inbox / "today.ndjson"
     line = '{"visitor": "visitor 1", "pages": ["/a"], "ts": "2026-03-04T00:00:00Z"}\n'
-    for rows in (3, 2, 4):
+    for rows, total in ((3, 3), (2, 5), (4, 9)):
         with open(day, "a", encoding="utf-8") as file:
             file.write(line * rows)
         report = visits.program(inbox).run(data=state, until="caught-up", quiet=True)
         assert report.rows_in == rows
-    assert visits.top_three(report).to_pylist() == [{"visitor": "visitor 1", "visits": 9}]
+        assert visits.top_three(report).to_pylist() == [{"visitor": "visitor 1", "visits": total}]
 
 
 # ---------------------------------------------------------------------------- clicks
+
+
+def good_click(line: str) -> Json | None:
+    """Return a line's click; None if it breaks the rules."""
+    try:
+        click: Json = json.loads(line)
+        dt.datetime.fromisoformat(click["ts"])
+        return click if isinstance(click["ms"], int) and click["ms"] >= 0 and len(click["page"]) > 0 else None
+    except (ValueError, KeyError):
+        return None
 
 
 def plain_clicks() -> tuple[dict[tuple[str, dt.datetime], list[Json]], list[Json], list[int]]:
@@ -129,15 +139,11 @@ def plain_clicks() -> tuple[dict[tuple[str, dt.datetime], list[Json]], list[Json
     late, rejected = [], []
     greatest: dt.datetime | None = None
     for number, line in enumerate(clicks.CLICKS.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            click = json.loads(line)
-            ts = dt.datetime.fromisoformat(click["ts"])
-            good = isinstance(click["ms"], int) and click["ms"] >= 0 and len(click["page"]) > 0
-        except (ValueError, KeyError):
-            good = False
-        if not good:
+        click = good_click(line)
+        if click is None:
             rejected.append(number)
             continue
+        ts = dt.datetime.fromisoformat(click["ts"])
         minute = ts.replace(second=0, microsecond=0)
         if greatest is not None and minute + dt.timedelta(minutes=1) <= greatest - dt.timedelta(seconds=5):
             late.append(click)
@@ -187,8 +193,9 @@ def test_delays_per_hour_are_those_of_one_query() -> None:
     # The late ones by the definition: the hour had ended when the greatest time before, less three hours, was reached.
     query = """
         with placed as (select *, row_number() over () as place from departures),
-        seen as (select *, max(scheduled) over (order by place rows between unbounded preceding and 1 preceding) as before,
-                 time_bucket(interval 1 hour, scheduled) as window_start from placed),
+        seen as (select *, time_bucket(interval 1 hour, scheduled) as window_start,
+                 max(scheduled) over (order by place rows between unbounded preceding and 1 preceding) as before
+                 from placed),
         kept as (select * from seen where before is null or window_start + interval 1 hour > before - interval 3 hour)
         select origin, carrier, window_start, count(*) as flights, count(*) filter (dep_delay is null) as cancelled,
                avg(dep_delay) as mean_delay, max(dep_delay) as max_delay from kept group by all order by all

@@ -132,9 +132,7 @@ def demo(
     name: Annotated[str, Parameter(help="Which one; see --list.")] = "flights",
     /,
     *,
-    seconds: Annotated[
-        float, Parameter(help="For how long a live one runs.", validator=validators.Number(gt=0))
-    ] = 15,
+    seconds: Annotated[float, Parameter(help="For how long a live one runs.", validator=validators.Number(gt=0))] = 15,
     speed: Annotated[
         float | None,
         Parameter(

@@ -28,7 +28,9 @@ WRONG: Final = 2
 
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
 _LIBRARIES: Final = tuple(
-    Path(path).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib") if (path := sysconfig.get_path(name))
+    Path(path).resolve()
+    for name in ("stdlib", "platstdlib", "purelib", "platlib")
+    if (path := sysconfig.get_path(name))
 )
 
 

@@ -86,8 +86,8 @@ class Results:
         report = self.report
         if report.sealed:
             yield (
-                f"{self.app}: nothing was read. An earlier run with --until end declared the input of this state complete. "
-                f"To start again, delete {self.data} or name another directory with --data."
+                f"{self.app}: nothing was read. An earlier run with --until end declared the input of this state "
+                f"complete. To start again, delete {self.data} or name another directory with --data."
             )
             return
         rated = report.rows_in >= _RATED_ROWS and report.seconds
@@ -103,7 +103,8 @@ class Results:
             go_on = "; the next run goes on with them" if self.data is not None else ""
             yield f"  open windows: {report.open_windows:,}{go_on}"
         for exception in report.exceptions[:_SHOWN_FAULTS]:
-            yield f"  partition {exception.partition} was {exception.why}: it did not hold windows open from row {exception.row}"
+            what = f"partition {exception.partition} was {exception.why}"
+            yield f"  {what}: it did not hold windows open from row {exception.row}"
         if self.data is not None:
             yield f"  state: {self.data}"
 

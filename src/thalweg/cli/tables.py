@@ -17,7 +17,8 @@ def table_lines(table: pa.Table) -> Iterator[str]:
     """Give a table as lines: names, a rule, rows; numbers to the right, times as short as all of the column allow.
 
     Example:
-        >>> print("\\n".join(table_lines(pa.table({"page": ["/a", "/b"], "n": [1, 20]}))))
+        >>> for line in table_lines(pa.table({"page": ["/a", "/b"], "n": [1, 20]})):
+        ...     print(line)
         page   n
         ────  ──
         /a     1

@@ -69,6 +69,19 @@ def near(name: str, allowed: Iterable[str]) -> str:
     return f"there are: {shown}" + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
+def short(value: object) -> str:
+    """Return what a message calls a value that a program gave: short values as written, others by their type.
+
+    Example:
+        >>> short(3), short([object()])
+        ('3', 'a list')
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return repr(value)
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
 class ThalwegError(Exception):
     """Base of every error that Thalweg raises on purpose."""
 

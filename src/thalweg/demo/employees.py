@@ -55,5 +55,7 @@ def show() -> None:
     for row in report.view("by_functions").to_pylist():
         print(f"{row['department']:<12} {row['salary']:>9,}")
     same = report.view("by_functions").equals(report.view("by_expressions"))
-    print(f"\n{report.rows_in} employees in {report.seconds:.2f} s; "
-          f"functions and expressions give {'the same' if same else 'DIFFERENT'} rows")
+    print(
+        f"\n{report.rows_in} employees in {report.seconds:.2f} s; "
+        f"functions and expressions give {'the same' if same else 'DIFFERENT'} rows"
+    )

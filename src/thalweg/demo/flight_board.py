@@ -49,6 +49,7 @@ def watch(app: App, seconds: float) -> None:
 def _shown(run: Run, console: Console, seconds: float) -> Iterator[None]:
     meter = Meter(live=False)
     if not console.is_terminal:
+
         def line(status: Status) -> None:
             sys.stdout.write(line_of(status, run.view("delays").to_pylist()) + "\n")
             sys.stdout.flush()
@@ -119,7 +120,9 @@ def line_of(status: Status, rows: list[Row]) -> str:
 def totals(report: Report) -> Table:
     """Return the final table: what the run has counted so far, the busiest first."""
     rows = report.view("totals").sort_by([("flights", "descending"), ("origin", "ascending")])
-    table = Table(title=f"Departures until now: {pc.sum(rows['flights']).as_py() or 0:,}", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(
+        title=f"Departures until now: {pc.sum(rows['flights']).as_py() or 0:,}", title_justify="left", box=SIMPLE_HEAD
+    )
     for name in ("from", "carrier"):
         table.add_column(name, no_wrap=True)
     for name in ("flights", "cancelled", "mean delay", "longest"):
@@ -127,7 +130,5 @@ def totals(report: Report) -> Table:
     for row in rows.slice(0, _LINES).to_pylist():
         mean = "" if row["mean_delay"] is None else f"{row['mean_delay']:+.1f} min"
         longest = "" if row["max_delay"] is None else f"{row['max_delay']:,} min"
-        table.add_row(
-            row["origin"], row["carrier_name"], f"{row['flights']:,}", f"{row['cancelled']:,}", mean, longest
-        )
+        table.add_row(row["origin"], row["carrier_name"], f"{row['flights']:,}", f"{row['cancelled']:,}", mean, longest)
     return table

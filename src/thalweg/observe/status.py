@@ -238,7 +238,7 @@ def _printing_above(console: Console) -> Iterator[None]:
     if not before.isatty():
         yield
         return
-    sys.stdout = Above(console, before)  # type: ignore[assignment]  # it has what a text stream is used for
+    sys.stdout = Above(console, before)
     try:
         yield
     finally:
