@@ -46,7 +46,22 @@ def source_of(partitions: Sequence[Sequence[Row]]) -> Scripted:
 
 
 def total(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    return old | {"v": old["v"] + new["v"], "ts": max(old["ts"], new["ts"])}
+    return old | {"v": (old["v"] + new["v"]) % 1000, "ts": max(old["ts"], new["ts"])}
+
+
+def not_zero(row: dict[str, Any]) -> dict[str, Any]:
+    if row["v"] == 0:
+        raise ValueError("zero")
+    return row
+
+
+spread = tw.aggregate(
+    init=list,
+    step=lambda state, v: [*state, v],
+    merge=lambda a, b: a + b,
+    finish=lambda s: max(s) - min(s),
+    returns=float,
+)
 
 
 def several_steps(stream: Stream) -> Stream:
@@ -63,9 +78,14 @@ PROGRAMS: dict[str, Callable[[Stream], Stream]] = {
     ),
     "on_change": lambda s: s.group_by("k").window("10s", emit="on_change").agg(n=count(), c=col("v").collect()),
     "table": lambda s: s.group_by("k").agg(n=count(), top=col("v").max(), f=col("v").first(), md=col("v").mode()),
-    "total": lambda s: s.agg(n=count(), t=col("v").sum(), sd=col("v").std()),
+    "total": lambda s: s.agg(n=count(), t=col("v").sum(), sd=(col("v") % 7).std()),
     "reduce": lambda s: s.reduce_by_key("k", total),
     "several": several_steps,
+    "late": lambda s: s.group_by("k").window("10s").agg(n=count()).late.select("k", "v", "window_end"),
+    "errors": lambda s: s.errors.select("place", "reason"),
+    "united": lambda s: s.union(s.filter(col("v") > 0)).group_by("k").window("10s").agg(n=count()),
+    "user": lambda s: s.map(not_zero, schema=SCHEMA).group_by("k").window("10s").agg(d=spread(col("v")), n=count()),
+    "filtered table": lambda s: s.group_by("k").agg(n=count(), t=col("v").sum()).filter(col("n") % 2 == 1),
 }
 
 

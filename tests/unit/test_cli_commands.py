@@ -142,6 +142,32 @@ def test_output_that_nobody_reads_any_more_is_no_fault_of_the_program(folder: Pa
     process.stderr.close()
 
 
+def test_an_output_that_lacks_characters_is_no_failure(folder: Path) -> None:
+    (folder / "umlaut.py").write_text(PROGRAM.replace("/b", "/ü"), encoding="utf-8")
+    narrow = os.environ | {"PYTHONIOENCODING": "ascii"}
+    for tokens, shown in ((["batch", "umlaut.py"], b"/?    1"), (["batch", "umlaut.py", "--json"], "/ü".encode())):
+        command = [sys.executable, "-m", "thalweg", *tokens]
+        found = subprocess.run(command, capture_output=True, cwd=folder, env=narrow, check=True)
+        assert shown in found.stdout
+
+
+def test_a_wrong_command_is_an_object_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--json"]) == 2
+    assert json.loads(capsys.readouterr().err)["error"] == "CommandError"
+
+
+def test_a_batch_that_is_stopped_before_it_began_has_not_been_done(folder: Path) -> None:
+    (folder / "slow.py").write_text(
+        "import pathlib, time\npathlib.Path('loading').touch()\ntime.sleep(60)\n", encoding="utf-8"
+    )
+    process = started("batch", "slow.py", folder=folder)
+    while not (folder / "loading").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.terminate()
+    assert (*process.communicate(timeout=60), process.returncode) == ("", "", 1)
+
+
 def test_version_and_help_need_no_arrow(folder: Path) -> None:
     program = (
         "import sys\nfrom thalweg.cli import main\n"

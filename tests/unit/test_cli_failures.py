@@ -126,7 +126,7 @@ def test_an_error_that_nobody_expected_has_its_whole_trace(told: Told, monkeypat
     monkeypatch.setattr("thalweg.app.App.batch", broken)
     code, _, err = told(GOOD, "batch")
     assert code == FAILED
-    assert err.startswith("the run failed with an error that Thalweg did not expect:\nTraceback")
+    assert err.startswith("the run failed with an error that Thalweg did not expect: RuntimeError: a fault\nTraceback")
     assert "RuntimeError: a fault" in err
 
 

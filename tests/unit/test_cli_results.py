@@ -178,3 +178,15 @@ def test_a_sealed_state_says_how_to_start_again(report: Report) -> None:
     sealed = Results("a", replace(report, sealed=True), Path("state/a")).summary()
     assert "nothing was read" in sealed
     assert "delete state/a or name another directory with --data" in sealed
+
+
+def test_times_that_python_cannot_hold_are_text(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
+    far = pa.array([253_402_300_800, None], pa.timestamp("s", "UTC"))
+    lists = pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), far)
+    table = pa.table({"at": far, "ats": lists})
+    results = Results("far", replace(report, views={"far": table}), None)
+    results.print_json(with_report=False)
+    first = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert first["at"] == "10000-01-01 00:00:00Z"
+    results.print_tables()
+    assert "10000-01-01 00:00:00Z" in capsys.readouterr().out

@@ -58,7 +58,7 @@ def test_a_silent_partition_holds_the_watermark_until_its_timeout() -> None:
         run.give(a=3)
         assert counts(run.view("v")) == {}
         run.silence("29s")  # b has been silent for 58 s, a for 29
-        assert counts(run.view("v")) == {10: 2, 20: 1}
+        run.until(lambda: counts(run.view("v")) == {10: 2, 20: 1})
         assert run.progress.holder == "clicks[a]"
     assert run.report.exceptions == ()  # nothing came late of it: nothing to record
 
@@ -159,6 +159,23 @@ def test_a_partition_that_was_idle_before_a_restart_is_held_up_when_it_wakes_aft
         assert counts(run.view("v")) == {10: 2, 20: 1}
     assert [(e.partition, e.row, e.why) for e in run.report.exceptions] == [("b", 1, "idle")]
     assert late(run.report) == [("b", 12, "idle")]
+
+
+def test_windows_closed_by_silence_are_committed(tmp_path: Path) -> None:
+    source = scripted("clicks", {"a": [1, 15, 35], "b": [2]})
+    with Live(counting(source), source, tmp_path) as run:
+        run.give(a=2, b=1)
+        run.silence("29s")
+        run.give(a=3)
+        run.silence("5s")
+        before = run.progress.epoch
+        assert before > 0
+        run.silence("24s")
+        run.until(lambda: counts(run.view("v")) == {10: 2, 20: 1})
+        run.silence("5s")
+        assert run.progress.epoch > before
+    report = counting(source).run(data=tmp_path, until="caught-up", quiet=True)
+    assert counts(report.view("v").to_pylist()) == {10: 2, 20: 1}
 
 
 def test_exceptions_outlive_a_restart(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_an_error_of_a_sink_stops_the_run_with_its_own_message(when: str) -> Non
 
 
 def test_a_slow_sink_makes_the_run_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "QUEUE_STEPS", 1)
+    monkeypatch.setattr(module, "QUEUE_BYTES", 1)
     sink = Recorder(slow_s=0.002)
     app = tw.App("writes")
     app.read(memory([{"v": n} for n in range(60)])).write(sink)

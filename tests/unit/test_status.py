@@ -137,7 +137,7 @@ def test_for_machines_every_value_has_a_name() -> None:
         "rows_out": 0,
         "in_per_second": 4.0,
         "out_per_second": 0.0,
-        "watermark": "1970-01-01 00:00:01.500",
+        "watermark": "1970-01-01T00:00:01.500Z",
         "holder": "m[0]",
         "lag_seconds": None,
         "open_windows": 0,

@@ -44,15 +44,18 @@ def main(tokens: Sequence[str] | None = None) -> int:
     try:
         command, bound, _ = command_line().parse_args(words, exit_on_error=False, print_error=False)
     except cyclopts.CycloptsError as error:
-        known = next((word for word in words if word in ("run", "batch", "plan", "demo")), "")
-        print(f"thalweg: {error}\nSee: thalweg {known + ' ' if known else ''}--help", file=sys.stderr)
-        return 2
+        from thalweg.cli.failures import WRONG, Failure, told
+
+        known = next((f"{word} " for word in words if word in ("run", "batch", "plan", "demo")), "")
+        message = f"{error}\nSee: thalweg {known}--help"
+        return told(Failure("CommandError", message, None, None, WRONG), "--json" in words)
     if command.__module__ != __name__:
         command(*bound.args, **bound.kwargs)  # --help and --version
         return 0
-    from thalweg.cli.failures import guarded
+    from thalweg.cli.failures import FAILED, guarded
 
-    return guarded(command, bound, as_json="--json" in words)
+    # A live run that is stopped is done, also before it has begun; anything else is not.
+    return guarded(command, bound, as_json="--json" in words, stopped=0 if command is run else FAILED)
 
 
 def command_line() -> cyclopts.App:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import linecache
 import os
@@ -75,12 +76,20 @@ class Failure:
         )
 
 
-def guarded(command: Callable[..., Any], bound: inspect.BoundArguments, *, as_json: bool) -> int:
-    """Call a command; tell what goes wrong, and return the exit code."""
+def guarded(command: Callable[..., Any], bound: inspect.BoundArguments, *, as_json: bool, stopped: int = FAILED) -> int:
+    """Call a command; tell what goes wrong, and return the exit code.
+
+    Args:
+        command: What to call.
+        bound: Its arguments.
+        as_json: Whether machines read the output.
+        stopped: The exit code when a signal comes while no run is on.
+    """
+    _make_printable(as_json)
     # An error's place may be a line of what called the command line: that is no line of the program.
     caller = user_place()
     try:
-        with _ended_by_signals():
+        with _ended_by_signals(stopped):
             command(*bound.args, **bound.kwargs)
             sys.stdout.flush()
     except BrokenPipeError:
@@ -89,9 +98,9 @@ def guarded(command: Callable[..., Any], bound: inspect.BoundArguments, *, as_js
         return FAILED
     except KeyboardInterrupt:
         message = "stopped at once: what came after the last checkpoint is not kept"
-        return _told(Failure("Interrupted", message, None, None, FAILED), as_json)
+        return told(Failure("Interrupted", message, None, None, FAILED), as_json)
     except Exception as error:
-        return _told(failure_of(error, caller), as_json)
+        return told(failure_of(error, caller), as_json)
     return 0
 
 
@@ -109,7 +118,7 @@ def failure_of(error: Exception, caller: Place | None = None) -> Failure:
         place = _place_in(error.cause, caller)
         return Failure(type(error.cause).__name__, message, place, program_trace(error.cause, error.path), WRONG)
     if not isinstance(error, ThalwegError):
-        message = "the run failed with an error that Thalweg did not expect:"
+        message = f"the run failed with an error that Thalweg did not expect: {type(error).__name__}: {error}"
         return Failure(type(error).__name__, message, None, "".join(traceback.format_exception(error)).rstrip(), FAILED)
     message = error.message if isinstance(error, PlanError) else str(error)
     if isinstance(error, StateError):
@@ -163,7 +172,15 @@ def _lines(trace: TracebackType | None) -> Iterator[tuple[str, int]]:
         trace = trace.tb_next
 
 
-def _told(failure: Failure, as_json: bool) -> int:
+def _make_printable(as_json: bool) -> None:
+    """Let every character be printed: JSON is UTF-8, and for people a stream shows what it lacks as ``?``."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8") if as_json else stream.reconfigure(errors="replace")
+
+
+def told(failure: Failure, as_json: bool) -> int:
+    """Print a failure on standard error; return its exit code."""
     print(failure.as_json() if as_json else failure.text(), file=sys.stderr)
     return failure.code
 
@@ -175,14 +192,14 @@ def _short(file: str) -> str:
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def _ended_by_signals(code: int) -> Iterator[None]:
     """Let SIGTERM and Ctrl-C end the process quietly while no run is on; a run has its own way to stop."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread gets signals
         return
 
     def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(0)
+        raise SystemExit(code)
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
-from thalweg.cli.tables import table_lines, value_text
+from thalweg.cli.tables import table_lines, value_text, values_of
 from thalweg.engine.contract import Report
 
 SHOWN_ROWS: Final = 40
@@ -136,8 +136,9 @@ def _view_rows(name: str, table: pa.Table) -> Iterator[dict[str, Any]]:
     # The view's name takes the field "view"; a column of that name makes room.
     names = ["view_" if column == "view" else column for column in table.column_names]
     for batch in table.rename_columns(names).to_batches(max_chunksize=_BATCH_ROWS):
-        for row in batch.to_pylist():
-            yield {"view": name, **row}
+        columns = [values_of(column) for column in batch.columns]
+        for row in zip(*columns, strict=True):
+            yield {"view": name, **dict(zip(names, row, strict=True))}
 
 
 def _more(rows: int) -> Iterator[str]:

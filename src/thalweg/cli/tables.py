@@ -13,6 +13,23 @@ _WIDEST: Final = 60
 _NUMBERS: Final = (int, float)
 
 
+def values_of(column: pa.Array | pa.ChunkedArray) -> list[Any]:  # values of any column
+    """Return a column's values; times that Python cannot hold, outside the years 1 to 9999, as text.
+
+    Example:
+        >>> values_of(pa.array([253402300800, 0], pa.timestamp("s", "UTC")))
+        ['10000-01-01 00:00:00Z', '1970-01-01 00:00:00Z']
+    """
+    try:
+        found: list[Any] = column.to_pylist()
+    except (OverflowError, ValueError):
+        try:
+            found = column.cast(pa.string()).to_pylist()
+        except pa.ArrowException:  # inside of lists and structs
+            found = [str(value) for value in column]
+    return found
+
+
 def table_lines(table: pa.Table) -> Iterator[str]:
     """Give a table as lines: names, a rule, rows; numbers to the right, times as short as all of the column allow.
 
@@ -24,7 +41,7 @@ def table_lines(table: pa.Table) -> Iterator[str]:
         /a     1
         /b    20
     """
-    columns = [_column(name, table[name].to_pylist()) for name in table.column_names]
+    columns = [_column(name, values_of(table[name])) for name in table.column_names]
     widths = [max(map(len, cells)) for cells, _ in columns]
     for index in range(table.num_rows + 1):
         yield _line([cells[index] for cells, _ in columns], widths, [right for _, right in columns])

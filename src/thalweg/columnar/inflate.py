@@ -26,6 +26,7 @@ class InflatedFile:
         self._compression = compression
         self._offset = 0
         self._is_careful = False
+        self._damage: str | None = None  # a stream that has failed is not asked again: it may never answer
         self._stream = self._opened()
 
     def read(self, size: int) -> bytes:
@@ -37,7 +38,7 @@ class InflatedFile:
         """
         parts: list[bytes] = []
         wanted = size
-        while wanted:
+        while wanted and self._damage is None:
             try:
                 part = self._part(wanted)
             except (EOFError, zlib.error, OSError) as error:
@@ -46,14 +47,15 @@ class InflatedFile:
                 if self._compression == ".zst" and not self._is_careful:
                     self._start_over_carefully()
                     continue
-                if parts:
-                    break  # the next call says so
-                raise DamagedTextError(str(error)) from error
+                self._damage = str(error) or type(error).__name__
+                break
             if not part:
                 break
             parts.append(part)
             wanted -= len(part)
             self._offset += len(part)
+        if self._damage is not None and not parts:
+            raise DamagedTextError(self._damage)
         return b"".join(parts)
 
     def seek(self, offset: int) -> None:
@@ -64,7 +66,8 @@ class InflatedFile:
             return
         if offset < self._offset:
             self._stream.close()
-            self._offset, self._stream, self._is_careful = 0, self._opened(), False
+            self._offset, self._stream = 0, self._opened()
+            self._is_careful, self._damage = False, None
         while self._offset < offset and self.read(min(_PART_BYTES, offset - self._offset)):
             pass
 

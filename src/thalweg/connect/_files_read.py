@@ -180,12 +180,16 @@ class FilesReader:
                 return None
             reader = self._now
             assert reader is not None, "just opened"
-            with _errors_of(reader.file):
-                if reader.left() or reader.load():
-                    rows = reader.take(max_rows)
-                    position: Json = {"done": self._done, "file": reader.file.name, **reader.position()}
-                    return SourceBatch(rows.data, position, _Locate(reader.file, rows), rows.rejected)
-                was_read = reader.was_read()
+            try:
+                with _errors_of(reader.file):
+                    if reader.left() or reader.load():
+                        rows = reader.take(max_rows)
+                        position: Json = {"done": self._done, "file": reader.file.name, **reader.position()}
+                        return SourceBatch(rows.data, position, _Locate(reader.file, rows), rows.rejected)
+                    was_read = reader.was_read()
+            except SourceError:
+                self.close()
+                raise
             if was_read is None:
                 return None
             reader.close()
@@ -264,15 +268,23 @@ class _TextReader:
         self._taken = 0
         self._quiet_since: tuple[int, float] | None = None
         self._is_held = False
-        cursor = Cursor(place.get("offset", 0), place.get("line", 1), place.get("open", False))
-        if os.path.getsize(file.path) < cursor.offset and file.grows:
-            raise SourceError(f"{file.path} has become shorter than what was read of it; restore it, or start afresh")
-        decoder, start = _decoder(file, source.schema, self._bytes)
-        cursor = start if cursor.offset < start.offset else cursor
-        self._runs = None
+        self._runs: Runs | None = None
+        try:
+            self._start(source.schema, Cursor(place.get("offset", 0), place.get("line", 1), place.get("open", False)))
+        except BaseException:
+            self._bytes.close()
+            raise
+
+    def _start(self, schema: Schema, cursor: Cursor) -> None:
+        if self.file.grows and os.path.getsize(self.file.path) < cursor.offset:
+            raise SourceError(
+                f"{self.file.path} has become shorter than what was read of it; restore it, or start afresh"
+            )
+        decoder, start = _decoder(self.file, schema, self._bytes)
         if decoder is not None:
+            cursor = start if cursor.offset < start.offset else cursor
             self._bytes.seek(cursor.offset)
-            self._runs = Runs(decoder, self._bytes.read, lambda line: _place(file, line), cursor)
+            self._runs = Runs(decoder, self._bytes.read, lambda line: _place(self.file, line), cursor)
 
     def load(self) -> bool:
         while self._runs is not None:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from thalweg.connect._memory_rows import RowError, array_of, decode_rows
+from thalweg.core.python_rows import RowError, array_of, decode_rows
 from thalweg.core.errors import PlanError, SourceError, near
 from thalweg.core.ports import Json, Nothing, PartitionReader, SourceBatch
 from thalweg.core.schema import Schema

@@ -83,7 +83,7 @@ class Status:
             "rows_out": now.rows_out,
             "in_per_second": round(self.in_per_s, 1),
             "out_per_second": round(self.out_per_s, 1),
-            "watermark": None if now.watermark_us is None else time_text(now.watermark_us),
+            "watermark": None if now.watermark_us is None else time_text(now.watermark_us).replace(" ", "T") + "Z",
             "holder": now.holder,
             "lag_seconds": None if self.lag_s is None else round(self.lag_s, 3),
             "open_windows": now.open_windows,

@@ -107,9 +107,12 @@ class Graph:
             isinstance(v.stage, (Outlet, ChangingAggregate)) or v.late_to or v.errors_to for v in self._reached(read)
         )
 
-    def user_code_below(self, read: Vertex) -> bool:
-        """Tell whether user code may reject rows of a source whose path is stateless."""
-        return any(isinstance(v.stage, (MappedRows, MappedBatches)) for v in self._reached(read))
+    def rejects_below(self, read: Vertex) -> bool:
+        """Tell whether rows may be rejected behind a step that changes their number."""
+        return any(
+            isinstance(v.stage, (MappedRows, MappedBatches)) or (isinstance(v.stage, Fused) and read not in v.inputs)
+            for v in self._reached(read)
+        )
 
     def step(
         self, taken: Mapping[int, Rows], watermarks: Mapping[int, int | None], note: Callable[[Vertex, Output], None]

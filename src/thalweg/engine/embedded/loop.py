@@ -152,6 +152,9 @@ class EmbeddedRun:
             named += [(intake.entry, prints[intake.read]) for intake in self._intakes]
             self._checkpoints = Checkpoints(options.data, prints_of(named))
             self._epoch, sealed = self._checkpoints.load(self._graph.stages, self._intakes)
+            for intake in self._intakes:
+                vertex = self._vertex_of[id(intake.read)]
+                vertex.watermark, vertex.idle = intake.last_watermark, intake.watermark() is None
         if sealed:
             return True
         for outlet in self._outlets:
@@ -279,6 +282,8 @@ class EmbeddedRun:
     def _step(self) -> None:
         taken: dict[int, Rows] = {}
         watermarks: dict[int, int | None] = {}
+        # Silence moves watermarks too: what closes because of it is to be committed as well.
+        self._changed = self._changed or self._tapped or any(self._moved(intake) for intake in self._intakes)
         self._tapped = False
         for intake in self._intakes:
             # The watermark is that of all rows taken, so it is read first.
@@ -408,7 +413,7 @@ class EmbeddedRun:
             source=None,
             windows=graph.windows_below(vertex),
             eager=graph.eager_below(vertex),
-            numbered=graph.user_code_below(vertex),
+            numbered=graph.rejects_below(vertex),
             number=number,
             replayed=self._options.replay,
         )

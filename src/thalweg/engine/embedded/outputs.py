@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,13 +13,17 @@ import pyarrow as pa
 from thalweg.columnar.frames import empty_frame, to_table
 from thalweg.core.ports import Sink, SinkWriter, WriteRequest
 from thalweg.engine.embedded.arrangement import stacked
+from thalweg.engine.embedded.bounded import BoundedQueue
 from thalweg.engine.embedded.rows import WEIGHT, Rows, visible
 from thalweg.engine.embedded.stage import Output, Stage
 from thalweg.engine.embedded.stored import portable, restored
 from thalweg.plan.nodes import ViewOutput, Write
 
-QUEUE_STEPS: Final = 16
-"""Steps whose rows wait for a sink; past it the run waits, and with it the sources."""
+QUEUE_BYTES: Final = 64 * 2**20
+"""Bytes of rows that wait for a sink; past it the run waits, and with it the sources."""
+
+_LOOK_S: Final = 0.2
+"""How often a run that waits for a sink looks for the sink's errors."""
 
 
 class Outlet(Stage):
@@ -56,7 +59,7 @@ class SinkOutlet(Outlet):
         self._key = key
         schema = node.schema.arrow
         self._schema = schema.append(pa.field(WEIGHT, pa.int64(), nullable=False)) if node.changing else schema
-        self._queue: queue.Queue[pa.Table | _Commit | None] = queue.Queue(QUEUE_STEPS)
+        self._queue: BoundedQueue[pa.Table | _Commit] = BoundedQueue(QUEUE_BYTES)
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
 
@@ -77,26 +80,23 @@ class SinkOutlet(Outlet):
     def commit(self, epoch: int) -> None:
         message = _Commit(epoch, threading.Event())
         self._put(message)
-        while not message.done.wait(0.2):
+        while not message.done.wait(_LOOK_S):
             self._raise()
         self._raise()
 
     def close(self) -> None:
         if self._thread is None:
             return
-        if self._error is None:
-            self._queue.put(None)
+        self._queue.close()
         self._thread.join()
         self._thread = None
         self._raise()
 
     def _put(self, message: pa.Table | _Commit) -> None:
-        while True:
+        size = 0 if isinstance(message, _Commit) else message.nbytes
+        self._raise()
+        while not self._queue.put(message, size, _LOOK_S):
             self._raise()
-            try:
-                return self._queue.put(message, timeout=0.2)
-            except queue.Full:
-                continue  # the sink is slow: the run waits, looking for the sink's errors
 
     def _raise(self) -> None:
         if self._error is not None:

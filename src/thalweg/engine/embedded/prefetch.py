@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from typing import Final
 
 from thalweg.core.ports import Nothing, PartitionReader, SourceBatch
+from thalweg.engine.embedded.bounded import BoundedQueue
 
-QUEUE_BYTES = 32 * 2**20
+QUEUE_BYTES: Final = 32 * 2**20
 """Decoded bytes that wait per partition; past it the reader waits."""
 
-_WAIT_S = 0.05
+_WAIT_S: Final = 0.05
+_CLOSE_S: Final = 5.0
 
 
 class Prefetched:
@@ -26,12 +28,10 @@ class Prefetched:
         self._reader = reader
         self._max_rows = max_rows
         self._arrived = arrived
-        self._queue: deque[SourceBatch] = deque()
-        self._bytes = 0
-        self._idle: Nothing | None = None
+        self._queue: BoundedQueue[SourceBatch] = BoundedQueue(QUEUE_BYTES)
+        self._last: Nothing | None = None
         self._error: BaseException | None = None
         self._closed = False
-        self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="thalweg-reader", daemon=True)
         self._thread.start()
 
@@ -41,58 +41,42 @@ class Prefetched:
         Raises:
             SourceError: The reader raised it.
         """
-        with self._changed:
-            if not self._queue and timeout_s and self._idle is None and self._error is None:
-                self._changed.wait(timeout_s)
-            if self._queue:
-                batch = self._queue.popleft()
-                self._bytes -= batch.data.nbytes
-                self._changed.notify_all()
-                return batch
-            if self._error is not None:
-                raise self._error
-            return self._idle or Nothing.NOW
+        # What the thread said last is looked at first: what it read before that is in the queue by then.
+        last, error = self._last, self._error
+        batch = self._queue.get(timeout_s)
+        if batch is not None:
+            return batch
+        if error is not None:
+            raise error
+        return last or Nothing.NOW
 
     @property
     def reading(self) -> bool:
         """Whether the thread has not yet said that there is nothing more now."""
-        with self._changed:
-            return bool(self._queue) or (self._idle is None and self._error is None)
+        return len(self._queue) > 0 or (self._last is None and self._error is None)
 
     def close(self) -> None:
         """Stop the thread and give back what the reader holds."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-        self._thread.join(timeout=5)
+        self._closed = True
+        self._queue.close()
+        self._thread.join(_CLOSE_S)
         self._reader.close()
 
     def _run(self) -> None:
         try:
             while not self._closed:
                 got = self._reader.read(self._max_rows, _WAIT_S)
-                if not self._put(got):
+                if isinstance(got, Nothing):
+                    if got is not self._last:
+                        self._last = got
+                        self._arrived.set()
+                    if got is Nothing.EVER:
+                        return
+                    continue
+                self._last = None
+                if not self._queue.put(got, got.data.nbytes):
                     return
+                self._arrived.set()
         except BaseException as error:  # it is raised again in the loop's own thread
-            with self._changed:
-                self._error = error
-                self._changed.notify_all()
+            self._error = error
             self._arrived.set()
-
-    def _put(self, got: SourceBatch | Nothing) -> bool:
-        """Queue what was read, waiting for room; return whether to read on."""
-        with self._changed:
-            if isinstance(got, Nothing):
-                changed = self._idle is not got
-                self._idle = got
-            else:
-                while self._bytes > QUEUE_BYTES and not self._closed:
-                    self._changed.wait()
-                self._idle = None
-                self._queue.append(got)
-                self._bytes += got.data.nbytes
-                changed = True
-            self._changed.notify_all()
-        if changed:
-            self._arrived.set()
-        return got is not Nothing.EVER

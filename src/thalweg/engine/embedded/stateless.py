@@ -13,6 +13,7 @@ import pyarrow as pa
 from thalweg.columnar.conform import Conformer
 from thalweg.columnar.expressions import compile_expr, reason_of
 from thalweg.columnar.frames import empty_frame, to_frame, to_table
+from thalweg.core.python_rows import decode_rows
 from thalweg.engine.embedded.rows import HIDDEN, LENGTH, WEIGHT, Rows, visible
 from thalweg.engine.embedded.stage import (
     Output,
@@ -155,13 +156,11 @@ class MappedRows(Stage):
     ) -> tuple[pl.DataFrame, list[int]]:
         """Return what was made as a frame, without the rows of inputs that made something wrong."""
         while True:
-            batches, numbers = _tables(made, self._schema.arrow)
-            wrong: dict[int, tuple[str, str | None]] = {
-                numbers_of: (reason, None) for numbers_of, reason in numbers.items()
-            }
-            if batches is not None and not wrong:
-                conformed = self._conformer.conform(batches)
-                wrong = {b.row: (b.reason, b.column) for b in conformed.bad}
+            decoded = decode_rows(made, self._schema, str)
+            wrong = {int(bad.place): (bad.reason, bad.column) for bad in decoded.rejected}
+            if not wrong:
+                conformed = self._conformer.conform(decoded.data)
+                wrong = {bad.row: (bad.reason, bad.column) for bad in conformed.bad}
                 if not wrong:
                     return to_frame(conformed.data) if made else empty_frame(self._schema), sources
             for index, (reason, column) in wrong.items():
@@ -244,23 +243,6 @@ def _compiled(node: Fusible) -> Any:  # what a node compiles to depends on its k
     if isinstance(node, Project):
         return [compile_expr(expr, node.input.schema).alias(name) for name, expr in node.columns]
     return node.column
-
-
-def _tables(made: list[dict[str, Any]], schema: pa.Schema) -> tuple[pa.RecordBatch | None, dict[int, str]]:
-    """Return dicts as a batch, or the numbers of those that have wrong types, with reasons."""
-    loose = pa.schema([pa.field(field.name, field.type) for field in schema])
-    try:
-        return pa.RecordBatch.from_pylist(made, schema=loose), {}
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        wrong: dict[int, str] = {}
-        for index, row in enumerate(made):
-            for field in loose:
-                try:
-                    pa.array([row.get(field.name)], type=field.type)
-                except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-                    wrong[index] = f'column "{field.name}" is {field.type}, got {row.get(field.name)!r} ({error})'
-                    break
-        return None, wrong
 
 
 def _as_dict(result: Any) -> dict[str, Any]:

@@ -12,11 +12,15 @@ import pyarrow as pa
 
 from thalweg.columnar.frames import polars_type, to_table
 from thalweg.core.errors import FunctionError
+from thalweg.core.python_rows import RowError, array_of
 from thalweg.core.schema import Field, Schema
 from thalweg.engine.embedded.partial import Side
 from thalweg.plan.expr import UserAggregate
 
 _STATE: Final = "__state"
+_EXACT: Final = {pa.int64(): int, pa.float64(): float, pa.string(): str, pa.bool_(): bool}
+"""Python types whose values always fit."""
+
 _PACKED, _TEXT = b"\x00", b"\x01"
 
 
@@ -187,12 +191,12 @@ class ReducedRow(Side):
                 f"a row is a dict of the columns {', '.join(self._schema.names)}; the function gave {row!r}"
             )
         for field in self._schema:
-            try:
-                pa.scalar(row.get(field.name), field.type)
-            except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-                raise TypeError(
-                    f'the function gave {row.get(field.name)!r} for "{field.name}", not {field.type}'
-                ) from error
+            value = row.get(field.name)
+            if value is not None and type(value) is not _EXACT.get(field.type):
+                try:
+                    array_of([value], field.type)
+                except RowError as error:
+                    raise TypeError(f'"{field.name}": {error}') from error
         return row
 
 
