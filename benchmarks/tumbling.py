@@ -47,6 +47,6 @@ def measure(scale: Scale, targets: Mapping[int, float] = TARGETS) -> Iterator[Co
 BENCHMARK = Benchmark(
     "tumbling",
     "tumbling windows of a minute in steps of 100,000 and of 1,000 rows, beside one-shot Polars",
-    full=lambda: measure(Scale(rows=8_000_000, rounds=7)),
+    full=lambda: measure(Scale(rows=12_000_000, rounds=7)),
     quick=lambda: measure(Scale(rows=6_000_000, rounds=3)),
 )

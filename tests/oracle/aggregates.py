@@ -113,6 +113,8 @@ def _sum(values: Sequence[Value], *, unsigned: bool = False) -> Expected:
 def _sum_per_row(values: Sequence[Value], rows: int, *, unsigned: bool) -> Expected:
     total = _sum(values, unsigned=unsigned)
     assert isinstance(total, Exactly) and isinstance(total.value, int), "only of integers"
+    if not rows:
+        return Exactly(float("nan"))  # 0 / 0
     ratio = Fraction(total.value, rows)
     return around(ratio, ratio / 10**15)
 

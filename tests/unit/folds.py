@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -65,7 +66,7 @@ class Folded:
     def in_pieces(self, rows: Sequence[Row], cuts: Sequence[int], order: Sequence[int]) -> dict[str | None, Any]:
         """Fold runs between cuts, and merge two by two: each number says where the next partial goes."""
         bounds = [0, *sorted(cut % (len(rows) + 1) for cut in cuts), len(rows)]
-        pieces = [list(rows[a:b]) for a, b in zip(bounds, bounds[1:], strict=False) if b > a]
+        pieces = [list(rows[a:b]) for a, b in pairwise(bounds) if b > a]
         partials = [self.fold(piece) for piece in pieces]
         for number in [*order, *([0] * len(partials))]:
             if len(partials) == 1:

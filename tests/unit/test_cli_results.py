@@ -183,10 +183,12 @@ def test_a_sealed_state_says_how_to_start_again(report: Report) -> None:
 def test_times_that_python_cannot_hold_are_text(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
     far = pa.array([253_402_300_800, None], pa.timestamp("s", "UTC"))
     lists = pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), far)
-    table = pa.table({"at": far, "ats": lists})
+    table = pa.table({"at": far, "ats": lists, "of": pa.StructArray.from_arrays([far], ["at"])})
     results = Results("far", replace(report, views={"far": table}), None)
     results.print_json(with_report=False)
-    first = json.loads(capsys.readouterr().out.splitlines()[0])
-    assert first["at"] == "10000-01-01 00:00:00Z"
+    first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    text = "10000-01-01 00:00:00Z"
+    assert first == {"view": "far", "at": text, "ats": [text], "of": {"at": text}}
+    assert second == {"view": "far", "at": None, "ats": [None], "of": {"at": None}}
     results.print_tables()
-    assert "10000-01-01 00:00:00Z" in capsys.readouterr().out
+    assert text in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -63,18 +64,18 @@ def drain(
     found = Drained()
     found.position = position
     opened = source if isinstance(source, OpenFiles) else source.open(schema)
-    reader = opened.reader("files", position)
-    for _ in range(batches):
-        wanted = max_rows()
-        batch = reader.read(wanted, 0)
-        if isinstance(batch, Nothing):
-            break
-        assert 1 <= batch.data.num_rows + len(batch.rejected) <= wanted
-        found.rows += [tuple(row.values()) for row in batch.data.to_pylist()]
-        found.places += [batch.locate(row) for row in range(batch.data.num_rows)]
-        found.rejected += batch.rejected
-        found.position = json.loads(json.dumps(batch.position))
-    reader.close()
+    # Hypothesis ends an example with an error, too.
+    with contextlib.closing(opened.reader("files", position)) as reader:
+        for _ in range(batches):
+            wanted = max_rows()
+            batch = reader.read(wanted, 0)
+            if isinstance(batch, Nothing):
+                break
+            assert 1 <= batch.data.num_rows + len(batch.rejected) <= wanted
+            found.rows += [tuple(row.values()) for row in batch.data.to_pylist()]
+            found.places += [batch.locate(row) for row in range(batch.data.num_rows)]
+            found.rejected += batch.rejected
+            found.position = json.loads(json.dumps(batch.position))
     return found
 
 

@@ -18,16 +18,26 @@ def values_of(column: pa.Array | pa.ChunkedArray) -> list[Any]:  # values of any
 
     Example:
         >>> values_of(pa.array([253402300800, 0], pa.timestamp("s", "UTC")))
-        ['10000-01-01 00:00:00Z', '1970-01-01 00:00:00Z']
+        ['10000-01-01 00:00:00Z', datetime.datetime(1970, 1, 1, 0, 0, tzinfo=...)]
     """
     try:
         found: list[Any] = column.to_pylist()
     except (OverflowError, ValueError):
-        try:
-            found = column.cast(pa.string()).to_pylist()
-        except pa.ArrowException:  # inside of lists and structs
-            found = [str(value) for value in column]
+        found = [_value(scalar) for scalar in column]
     return found
+
+
+def _value(scalar: pa.Scalar) -> Any:  # a value of any column
+    if not scalar.is_valid:
+        return None
+    if isinstance(scalar, pa.ListScalar):
+        return [_value(part) for part in scalar.values]
+    if isinstance(scalar, pa.StructScalar):
+        return {name: _value(part) for name, part in scalar.items()}
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError):
+        return scalar.cast(pa.string()).as_py()
 
 
 def table_lines(table: pa.Table) -> Iterator[str]:

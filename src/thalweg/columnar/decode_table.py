@@ -9,7 +9,7 @@ import pyarrow.parquet
 
 _BATCH_ROWS = 65_536
 _ARROW_FILE = b"ARROW1"
-_END_OF_STREAM = (b"\xff\xff\xff\xff\x00\x00\x00\x00", b"\x00\x00\x00\x00")
+_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
 class DamagedTableError(ValueError):
@@ -104,7 +104,7 @@ def _arrow(path: str, compression: str | None) -> pa.RecordBatchStreamReader | p
         if file.read(len(_ARROW_FILE)) == _ARROW_FILE:
             return pa.ipc.open_file(file)
         # A stream that was cut between two batches would just seem shorter.
-        file.seek(max(file.size() - len(_END_OF_STREAM[0]), 0))
+        file.seek(max(file.size() - len(_END_OF_STREAM), 0))
         if not file.read().endswith(_END_OF_STREAM):
             raise DamagedTableError("it is neither an Arrow file nor a stream with an end: it may have been cut")
         file.seek(0)

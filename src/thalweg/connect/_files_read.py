@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -111,7 +112,8 @@ class FilesReader:
         self._done: list[Json] = list(was.get("done", ()))
         found = source.listed()
         if not found and position is None and not source.follow:
-            raise SourceError(f"{source.path}: there is no such file; check the path, or follow=True to wait for files")
+            what = "no file in this folder" if Path(source.path).is_dir() else "there is no such file"
+            raise SourceError(f"{source.path}: {what}; check the path, or follow=True to wait for files")
         current = was.get("file")
         if current is not None:
             file = next((file for file in found if file.name == current), None)

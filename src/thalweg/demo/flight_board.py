@@ -98,7 +98,7 @@ def _cell(row: Row | None) -> Text:
     cell = Text(f"{row['flights']}")
     if row["mean_delay"] is not None:
         delay = row["mean_delay"]
-        cell.append(f" {delay:+4.0f}", style="red" if delay >= 15 else "green" if delay < 5 else "yellow")
+        cell.append(f" {round(delay):+4d}", style="red" if delay >= 15 else "green" if delay < 5 else "yellow")
     if row["cancelled"]:
         cell.append(f" ✗{row['cancelled']}", style="bold red")
     return cell
@@ -113,7 +113,7 @@ def line_of(status: Status, rows: list[Row]) -> str:
         return text
     latest: datetime = max(row["window_start"] for row in rows)
     row = max((row for row in rows if row["window_start"] == latest), key=lambda row: row["flights"])
-    delay = "" if row["mean_delay"] is None else f", mean delay {row['mean_delay']:+.0f} min"
+    delay = "" if row["mean_delay"] is None else f", mean delay {round(row['mean_delay']):+d} min"
     return f"{text}; {latest:%d %b %Hh} {row['origin']} {row['carrier']}: {row['flights']}{delay}"
 
 
