@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from thalweg.core.python_rows import RowError, array_of, decode_rows
 from thalweg.core.errors import PlanError, SourceError, near
 from thalweg.core.ports import Json, Nothing, PartitionReader, SourceBatch
+from thalweg.core.python_rows import RowError, array_of, decode_rows
 from thalweg.core.schema import Schema
 
 Row: TypeAlias = Mapping[str, Any]  # a row's values may be anything that a column can hold

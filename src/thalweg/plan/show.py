@@ -30,6 +30,9 @@ def describe(node: n.Node) -> str:
             return _read(node)
         case n.Filter():
             return f"filter({show(node.predicate)})"
+        case n.Project(method="drop"):
+            kept = {name for name, _ in node.columns}
+            return f"drop({', '.join(name for name in node.input.schema.names if name not in kept)})"
         case n.Project():
             made = (name if _is_column(expr, name) else f"{name}={show(expr)}" for name, expr in node.columns)
             return f"{node.method}({', '.join(made)})"

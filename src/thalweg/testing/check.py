@@ -126,9 +126,18 @@ def _picker(rng: random.Random, most: int) -> Any:  # a Pick: chooses partitions
 def _run(plan: Plan, options: RunOptions) -> dict[str, pa.Table]:
     report: Report = Embedded().start(plan, options).run()
     # What a row is late by, and the words of an error, may be told differently; which row it is may not.
-    late = report.late.drop_columns(["watermark"])
-    errors = report.errors.drop_columns(["traceback"])
+    late = _decoded(report.late.drop_columns(["watermark"]))
+    errors = _decoded(report.errors.drop_columns(["traceback"]))
     return {**report.views, "late": late, "errors": errors}
+
+
+def _decoded(table: pa.Table) -> pa.Table:
+    """Return late or rejected rows with their contents as text: equal rows may differ in Arrow's bytes."""
+    rows = []
+    for row, encoding in zip(table["row"].to_pylist(), table["encoding"].to_pylist(), strict=True):
+        rows.append(str(pa.ipc.open_stream(row).read_all().to_pylist()) if encoding == "arrow" else str(row))
+    index = table.schema.get_field_index("row")
+    return table.set_column(index, "row", pa.array(rows, pa.string()))
 
 
 def _testable(plan: Plan, sources: Mapping[str, Given]) -> tuple[Plan, list[Scripted]]:

@@ -15,6 +15,8 @@ from typing import Final
 
 import polars as pl
 
+from thalweg.engine.embedded.joining import join_on
+
 _HASH: Final = "__hash"
 _RUN: Final = "__run"
 _SEED = 0x7A1
@@ -71,7 +73,7 @@ class Arrangement:
         rows = stacked(found)
         if self._names is not None and len(found) > 1:
             rows = rows.sort(_RUN).unique(self._names, keep="last", maintain_order=True)
-        real = rows.join(keys.select(self._keys), on=self._keys, how="semi", nulls_equal=True)
+        real = join_on(rows, keys.select(self._keys), self._keys, "semi")
         return real.drop(_HASH, _RUN) if not real.is_empty() else None
 
     def all(self) -> pl.DataFrame | None:

@@ -10,6 +10,7 @@ from thalweg.engine.embedded.aggregate import Recipe, recipe
 from thalweg.engine.embedded.arrangement import Arrangement, stacked
 from thalweg.engine.embedded.assign import assign, end_column
 from thalweg.engine.embedded.folding import fold_checked
+from thalweg.engine.embedded.joining import join_on
 from thalweg.engine.embedded.partial import COUNT, Partial
 from thalweg.engine.embedded.rows import ALWAYS, WEIGHT, Rows
 from thalweg.engine.embedded.stage import LateRows, Output, Stage
@@ -108,7 +109,7 @@ class Table:
                 side.insert(merged.sides[number])
             else:
                 names = [*self._recipe.folding.keys, *identity]
-                touched = merged.sides[number].join(news.sides[number], on=names, how="semi", nulls_equal=True)
+                touched = join_on(merged.sides[number], news.sides[number], names, "semi")
                 side.insert(touched)
 
 

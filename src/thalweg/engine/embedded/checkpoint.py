@@ -55,7 +55,7 @@ class Checkpoints:
                 "watermark": intake.last_watermark,
                 "exceptions": [asdict(e) for e in intake.exceptions],
                 "partitions": [
-                    [p.name, p.position, p.running_max, p.floor, p.why, p.rows, p.idle, p.done]
+                    [p.name, p.position, p.running_max, p.floor, p.why, p.rows, p.idle or p.slept, p.done]
                     for p in intake.partitions.values()
                 ],
             }

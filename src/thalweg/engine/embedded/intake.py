@@ -73,6 +73,8 @@ class Partition:
         why: Which exception (index into LATE_REASONS).
         rows: Rows decoded so far.
         idle: Whether it stopped holding the watermark.
+        slept: Whether it was idle when an earlier run ended: its next row wakes it, but until it is silent
+            again it holds the watermark.
         last_read_s: When it last gave rows (monotonic).
         caught_up: Whether its last read gave nothing.
         done: Whether nothing can come any more: its watermark is plus infinity.
@@ -87,6 +89,7 @@ class Partition:
     why: int = 0
     rows: int = 0
     idle: bool = False
+    slept: bool = False
     last_read_s: float = 0.0
     caught_up: bool = False
     done: bool = False
@@ -253,7 +256,7 @@ class Intake:
         self.exceptions = list(exceptions)
         for name, position, running_max, floor, why, rows, idle, done in partitions:
             self.partitions[name] = Partition(
-                name, None, position, running_max, floor, why, rows, idle=idle, done=done, exhausted=done
+                name, None, position, running_max, floor, why, rows, slept=idle, done=done, exhausted=done
             )
 
     @property

@@ -238,8 +238,8 @@ class EmbeddedRun:
                     partition.exhausted = partition.caught_up = True
                     self._done(partition, partition.done or intake.read.source.final)
                 break
-            if partition.idle:
-                partition.idle = False
+            if partition.idle or partition.slept:
+                partition.idle = partition.slept = False
                 intake.hold_up(partition, self._graph.operator_watermark(self._vertex_of[id(intake.read)]), _IDLE)
             taken += intake.offer(partition, batch)
         if taken:

@@ -19,6 +19,8 @@ from typing import Final, Literal
 
 import polars as pl
 
+from thalweg.engine.embedded.joining import join_on
+
 COUNT: Final = "__n"
 """Rows in the group; every partial has it, so that the ledger can be counted from state."""
 
@@ -371,7 +373,7 @@ class Folding:
         results = [e for flat in self.flats for e in flat.finish(partial.main)]
         frame = partial.main.select(*self.keys, COUNT, *results)
         for number, side in self.sides.items():
-            frame = frame.join(side.finish(partial.sides[number]), on=self.keys, how="left", nulls_equal=True)
+            frame = join_on(frame, side.finish(partial.sides[number]), self.keys, "left")
             if (empty := side.empty()) is not None:
                 frame = frame.with_columns(pl.col(side.result_name).fill_null(empty))
         return frame
