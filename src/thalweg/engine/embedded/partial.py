@@ -140,11 +140,7 @@ class IntegerSum(Flat):
         self.mean = mean
 
     def bound(self, rows: pl.DataFrame) -> float:
-        values = rows.get_column(f"__a{self.number}_0")
-        low, high = values.min(), values.max()
-        if low is None or high is None:
-            return 0
-        return max(abs(int(low)), abs(int(high))) * rows.height  # type: ignore[arg-type]  # integers here
+        return greatest(rows.get_column(f"__a{self.number}_0")) * rows.height
 
     def fold(self, bound: float) -> Exprs:
         parts = [self.argument.cast(_width(bound)).sum().alias(self.column("s"))]
@@ -200,11 +196,7 @@ class FloatSum(Flat):
         self._mean = mean
 
     def bound(self, rows: pl.DataFrame) -> float:
-        values = rows.get_column(f"__a{self.number}_0")
-        low, high = values.min(), values.max()
-        if low is None or high is None:
-            return 0.0
-        return max(abs(float(low)), abs(float(high))) * rows.height  # type: ignore[arg-type]  # floats here
+        return greatest(rows.get_column(f"__a{self.number}_0")) * rows.height
 
     def fold(self, bound: float) -> Exprs:
         parts = [self.argument.sum().alias(self.column("s"))]
@@ -247,42 +239,74 @@ class FloatSum(Flat):
 class Variance(Flat):
     """Variance or standard deviation, merged by Chan et al.'s formula.
 
+    Where squares could overflow, mean and squares are those of the values scaled by 2⁻⁶⁰⁰.
+
     Source: Chan, Golub, LeVeque, *Updating formulae and a pairwise algorithm for computing sample
     variances*, 1979.
     """
+
+    _LIMIT: Final = 1e140
+    _SCALE: Final = 2.0**-600
 
     def __init__(self, number: int, ddof: int, *, root: bool) -> None:
         super().__init__(number)
         self._ddof = ddof
         self._root = root
 
+    def bound(self, rows: pl.DataFrame) -> float:
+        return greatest(rows.get_column(f"__a{self.number}_0")) * rows.height
+
     def fold(self, bound: float) -> Exprs:
         value = self.argument.cast(pl.Float64)
+        mean, squares = self._parts(bound)
+        if not bound < self._LIMIT:
+            value = value * self._SCALE
         return [
             value.count().cast(pl.Int64).alias(self.column("n")),
-            value.mean().alias(self.column("m")),
-            (value.var(ddof=0) * value.count()).alias(self.column("q")),
+            value.mean().alias(mean),
+            (value.var(ddof=0) * value.count()).alias(squares),
         ]
 
+    def aligned(self, main: pl.DataFrame, bound: float) -> Exprs:
+        if bound < self._LIMIT:
+            return []
+        needed = []
+        for plain, scaled, factor in zip(self._parts(0), self._parts(bound), (1, 2), strict=True):
+            given = [pl.col(scaled)] if scaled in main.columns else []
+            if plain in main.columns:
+                given.append(pl.col(plain) * self._SCALE**factor)
+            needed.append(pl.coalesce(given).alias(scaled))
+        return needed
+
     def merge(self, bound: float) -> Exprs:
-        n, m, q = (pl.col(self.column(part)) for part in "nmq")
+        n = pl.col(self.column("n"))
+        mean_name, squares_name = self._parts(bound)
+        m, q = pl.col(mean_name), pl.col(squares_name)
         weight = n.cast(pl.Float64)
         mean = (weight * m).sum() / weight.sum()
         between = (weight * (m - mean) ** 2).sum()
-        only = n > 0
         # A group of one part keeps its bits: merging with nothing changes nothing.
-        single = only.sum() == 1
+        single = (n > 0).sum() == 1
         return [
             n.sum(),
-            pl.when(single).then(m.max()).otherwise(mean).alias(self.column("m")),
-            pl.when(single).then(q.max()).otherwise(q.sum() + between).alias(self.column("q")),
+            pl.when(single).then(m.max()).otherwise(mean).alias(mean_name),
+            pl.when(single).then(q.max()).otherwise(q.sum() + between).alias(squares_name),
         ]
 
     def finish(self, main: pl.DataFrame) -> Exprs:
-        n, q = pl.col(self.column("n")), pl.col(self.column("q"))
-        value = q / (n - self._ddof)
-        value = value.sqrt() if self._root else value
-        return [pl.when(n > self._ddof).then(value).alias(self.result_name)]
+        n = pl.col(self.column("n"))
+        values = []
+        for bound, scale in ((self._LIMIT, self._SCALE), (0.0, 1.0)):
+            squares = self._parts(bound)[1]
+            if squares in main.columns:
+                value = pl.col(squares) / (n - self._ddof)
+                values.append(value.sqrt() / scale if self._root else value / scale / scale)
+        return [pl.when(n > self._ddof).then(pl.coalesce(values)).alias(self.result_name)]
+
+    def _parts(self, bound: float) -> tuple[str, str]:
+        """Return the names of the columns of mean and squares, scaled or not."""
+        scaled = "" if bound < self._LIMIT else "s"
+        return self.column(f"m{scaled}"), self.column(f"q{scaled}")
 
 
 class Side(ABC):
@@ -377,6 +401,16 @@ class Folding:
             if (empty := side.empty()) is not None:
                 frame = frame.with_columns(pl.col(side.result_name).fill_null(empty))
         return frame
+
+
+def greatest(values: pl.Series) -> float:
+    """Return the greatest magnitude of numbers, exactly where they are integers; 0 of none."""
+    low, high = values.min(), values.max()
+    if low is None or high is None:
+        return 0
+    if isinstance(low, float) or isinstance(high, float):
+        return max(abs(float(low)), abs(float(high)))  # type: ignore[arg-type]  # numbers, and neither is null
+    return max(abs(int(low)), abs(int(high)))  # type: ignore[arg-type]  # as above
 
 
 def grouped(frame: pl.DataFrame, keys: list[str], parts: Exprs) -> pl.DataFrame:
