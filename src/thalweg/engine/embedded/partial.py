@@ -239,7 +239,7 @@ class FloatSum(Flat):
 class Variance(Flat):
     """Variance or standard deviation, merged by Chan et al.'s formula.
 
-    Where squares could overflow, mean and squares are those of the values scaled by 2⁻⁶⁰⁰.
+    Where squares could overflow, mean and squares are kept a second time, of the values scaled by 2⁻⁶⁰⁰.
 
     Source: Chan, Golub, LeVeque, *Updating formulae and a pairwise algorithm for computing sample
     variances*, 1979.
@@ -258,55 +258,65 @@ class Variance(Flat):
 
     def fold(self, bound: float) -> Exprs:
         value = self.argument.cast(pl.Float64)
-        mean, squares = self._parts(bound)
-        if not bound < self._LIMIT:
-            value = value * self._SCALE
-        return [
+        parts = [
             value.count().cast(pl.Int64).alias(self.column("n")),
-            value.mean().alias(mean),
-            (value.var(ddof=0) * value.count()).alias(squares),
+            value.mean().alias(self.column("m")),
+            (value.var(ddof=0) * value.count()).alias(self.column("q")),
         ]
+        if not bound < self._LIMIT:
+            scaled = value * self._SCALE
+            parts += [
+                scaled.mean().alias(self.column("ms")),
+                (scaled.var(ddof=0) * scaled.count()).alias(self.column("qs")),
+                value.abs().max().alias(self.column("g")),
+            ]
+        return parts
 
     def aligned(self, main: pl.DataFrame, bound: float) -> Exprs:
         if bound < self._LIMIT:
             return []
+        # Parts that were kept plain are of values that are small enough.
+        plain = {
+            "ms": pl.col(self.column("m")) * self._SCALE,
+            "qs": pl.col(self.column("q")) * self._SCALE**2,
+            "g": pl.lit(0.0),
+        }
         needed = []
-        for plain, scaled, factor in zip(self._parts(0), self._parts(bound), (1, 2), strict=True):
-            given = [pl.col(scaled)] if scaled in main.columns else []
-            if plain in main.columns:
-                given.append(pl.col(plain) * self._SCALE**factor)
-            needed.append(pl.coalesce(given).alias(scaled))
+        for part, value in plain.items():
+            name = self.column(part)
+            needed.append(pl.coalesce(name, value) if name in main.columns else value.alias(name))
         return needed
 
     def merge(self, bound: float) -> Exprs:
-        n = pl.col(self.column("n"))
-        mean_name, squares_name = self._parts(bound)
-        m, q = pl.col(mean_name), pl.col(squares_name)
-        weight = n.cast(pl.Float64)
-        mean = (weight * m).sum() / weight.sum()
-        between = (weight * (m - mean) ** 2).sum()
-        # A group of one part keeps its bits: merging with nothing changes nothing.
-        single = (n > 0).sum() == 1
-        return [
-            n.sum(),
-            pl.when(single).then(m.max()).otherwise(mean).alias(mean_name),
-            pl.when(single).then(q.max()).otherwise(q.sum() + between).alias(squares_name),
-        ]
+        parts = [pl.col(self.column("n")).sum(), *self._merged("m", "q")]
+        if not bound < self._LIMIT:
+            parts += [*self._merged("ms", "qs"), pl.col(self.column("g")).max()]
+        return parts
 
     def finish(self, main: pl.DataFrame) -> Exprs:
         n = pl.col(self.column("n"))
-        values = []
-        for bound, scale in ((self._LIMIT, self._SCALE), (0.0, 1.0)):
-            squares = self._parts(bound)[1]
-            if squares in main.columns:
-                value = pl.col(squares) / (n - self._ddof)
-                values.append(value.sqrt() / scale if self._root else value / scale / scale)
-        return [pl.when(n > self._ddof).then(pl.coalesce(values)).alias(self.result_name)]
+        value = self._result("q", 1.0)
+        if self.column("g") in main.columns:
+            # Scaling loses what is small, so a group is scaled only if it holds something great.
+            great = pl.col(self.column("g")) >= self._LIMIT
+            value = pl.when(great).then(self._result("qs", self._SCALE)).otherwise(value)
+        return [pl.when(n > self._ddof).then(value).alias(self.result_name)]
 
-    def _parts(self, bound: float) -> tuple[str, str]:
-        """Return the names of the columns of mean and squares, scaled or not."""
-        scaled = "" if bound < self._LIMIT else "s"
-        return self.column(f"m{scaled}"), self.column(f"q{scaled}")
+    def _merged(self, mean: str, squares: str) -> Exprs:
+        n, m, q = pl.col(self.column("n")), pl.col(self.column(mean)), pl.col(self.column(squares))
+        weight = n.cast(pl.Float64)
+        whole = (weight * m).sum() / weight.sum()
+        between = (weight * (m - whole) ** 2).sum()
+        # A group of one part keeps its bits: merging with nothing changes nothing.
+        single = (n > 0).sum() == 1
+        return [
+            pl.when(single).then(m.max()).otherwise(whole).alias(self.column(mean)),
+            pl.when(single).then(q.max()).otherwise(q.sum() + between).alias(self.column(squares)),
+        ]
+
+    def _result(self, squares: str, scale: float) -> pl.Expr:
+        value = pl.col(self.column(squares)) / (pl.col(self.column("n")) - self._ddof)
+        return value.sqrt() / scale if self._root else value / scale / scale
 
 
 class Side(ABC):
