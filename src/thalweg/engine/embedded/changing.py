@@ -47,7 +47,9 @@ class Table:
         merged = news
         if (before := self._lookup(keys, news)) is not None:
             merged = folding.merge([before, news])
-        self._bounds = merged.bounds
+        # Of all groups ever touched, not only of those that this step touches.
+        for number, bound in merged.bounds.items():
+            self._bounds[number] = max(self._bounds.get(number, 0), bound)
         finished = folding.finish(merged).select(*folding.keys, *self._recipe.show)
         was = self._shown.lookup(keys)
         self._insert(merged, news)

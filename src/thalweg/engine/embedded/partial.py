@@ -150,7 +150,7 @@ class IntegerSum(Flat):
 
     def aligned(self, main: pl.DataFrame, bound: float) -> Exprs:
         wide = _width(bound)
-        return [] if main.schema[self.column("s")] == wide else [pl.col(self.column("s")).cast(wide)]
+        return [] if main.schema[self.column("s")] in (wide, pl.Int128()) else [pl.col(self.column("s")).cast(wide)]
 
     def merge(self, bound: float) -> Exprs:
         parts = [pl.col(self.column("s")).sum()]
