@@ -34,6 +34,13 @@ def plain(found: pl.DataFrame | None) -> list[tuple[Any, ...]]:
     return sorted(rows, key=repr)
 
 
+@pytest.fixture(autouse=True, params=[0, 4, None], ids=["in runs", "soon in runs", "plain"])
+def few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let rows be kept in sorted runs from the beginning, soon, or (being few) not at all."""
+    if request.param is not None:
+        monkeypatch.setattr(module, "FEW_ROWS", request.param)
+
+
 @pytest.fixture(params=["real hashes", "few hashes", "one hash"])
 def hashes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Makes keys collide: two keys that share a hash are still two keys."""

@@ -17,6 +17,9 @@ import polars as pl
 
 from thalweg.engine.embedded.joining import join_on
 
+FEW_ROWS: Final = 16_384
+"""Up to so many rows are one plain frame: looking through it costs less than keeping it sorted."""
+
 _HASH: Final = "__hash"
 _RUN: Final = "__run"
 _SEED = 0x7A1
@@ -46,11 +49,18 @@ class Arrangement:
         self._keys = list(keys)
         self._names = None if identity is None else [*keys, *identity]
         self._runs: list[Run] = []
+        self._few: pl.DataFrame | None = None
 
     def insert(self, rows: pl.DataFrame) -> None:
         """Add rows; they replace older ones of the same identity."""
         if rows.is_empty():
             return
+        few, self._few = self._few, None
+        if not self._runs and rows.height + (0 if few is None else few.height) <= FEW_ROWS:
+            self._few = rows if few is None else self._replaced(few, rows)
+            return
+        if few is not None:
+            self._runs.append(_run(few, self._keys))
         self._runs.append(_run(rows, self._keys))
         while len(self._runs) > 1 and self._runs[-2].frame.height < 2 * self._runs[-1].frame.height:
             newer, older = self._runs.pop(), self._runs.pop()
@@ -62,6 +72,9 @@ class Arrangement:
         Args:
             keys: The key columns.
         """
+        if self._few is not None:
+            rows = join_on(self._few, keys.select(self._keys), self._keys, "semi")
+            return None if rows.is_empty() else rows
         hashes = _hashes(keys, self._keys)
         found = [
             part.with_columns(pl.lit(number, pl.UInt32).alias(_RUN))
@@ -78,12 +91,19 @@ class Arrangement:
 
     def all(self) -> pl.DataFrame | None:
         """Return every current row."""
+        if self._few is not None:
+            return self._few
         if not self._runs:
             return None
         while len(self._runs) > 1:
             newer, older = self._runs.pop(), self._runs.pop()
             self._runs.append(self._merged(older, newer))
         return self._runs[0].frame.drop(_HASH)
+
+    def _replaced(self, older: pl.DataFrame, newer: pl.DataFrame) -> pl.DataFrame:
+        if self._names is not None:
+            older = join_on(older, newer.select(self._names), self._names, "anti")
+        return stacked([older, newer]).rechunk()
 
     def _merged(self, older: Run, newer: Run) -> Run:
         both = stacked([older.frame, newer.frame])

@@ -95,9 +95,9 @@ class Buckets:
         return sum(((last - first) // every + 1) * bucket.rows() for (first, last), bucket in self._buckets.items())
 
     def open_windows(self) -> set[int]:
-        """Return the ends of the windows that hold rows."""
+        """Return the ends of the windows that hold rows; from any thread."""
         every = self._window.every_us
-        return {end for first, last in self._buckets for end in range(first, last + 1, every)}
+        return {end for first, last in list(self._buckets) for end in range(first, last + 1, every)}
 
     def contents(self) -> Iterator[tuple[Slice, Bucket]]:
         """Return the buckets, for a checkpoint."""

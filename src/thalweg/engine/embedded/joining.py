@@ -8,7 +8,9 @@ from typing import Literal
 import polars as pl
 
 
-def join_on(left: pl.DataFrame, right: pl.DataFrame, keys: Sequence[str], how: Literal["left", "semi"]) -> pl.DataFrame:
+def join_on(
+    left: pl.DataFrame, right: pl.DataFrame, keys: Sequence[str], how: Literal["left", "semi", "anti"]
+) -> pl.DataFrame:
     """Return the join of two frames on the same key columns.
 
     Polars takes NaN for unequal to itself where it knows that a frame is sorted, so a float key is joined

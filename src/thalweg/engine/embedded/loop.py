@@ -30,7 +30,7 @@ from thalweg.plan.fingerprint import fingerprints
 from thalweg.plan.nodes import Plan, Read, ViewOutput, Write, key_of
 from thalweg.plan.show import step_name
 
-STEP_ROWS: Final = 131_072
+STEP_ROWS: Final = 262_144
 """Rows that a step takes from a partition at the most, if nothing else is asked for."""
 
 _GATHER_S: Final = 0.05
