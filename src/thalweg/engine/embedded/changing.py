@@ -45,7 +45,11 @@ class Table:
         folding = self._recipe.folding
         keys = news.main.select(folding.keys)
         merged = news
-        if (before := self._lookup(keys, news)) is not None:
+        if (before := self.state_of(keys)) is not None:
+            before.sides = {
+                n: before.sides[n].select(side.columns) if n in before.sides else side.clear()
+                for n, side in news.sides.items()
+            }
             merged = folding.merge([before, news])
         # Of all groups ever touched, not only of those that this step touches.
         for number, bound in merged.bounds.items():
@@ -60,9 +64,8 @@ class Table:
         withdrawn = was.select(finished.columns).with_columns(pl.lit(-1, pl.Int64).alias(WEIGHT))
         return _net(pl.concat([withdrawn, added]))
 
-    def state_of(self, rows: pl.DataFrame) -> Partial | None:
-        """Return the state of the groups that prepared rows belong to."""
-        keys = rows.select(self._recipe.folding.keys).unique()
+    def state_of(self, keys: pl.DataFrame) -> Partial | None:
+        """Return the state of some groups, each key given once; None where there is none."""
         main = self._main.lookup(keys)
         if main is None:
             return None
@@ -90,16 +93,6 @@ class Table:
             self._sides[number].insert(side)
         self._shown.insert(restored(frames[f"{name}/shown"]))
         self._bounds = partial.bounds
-
-    def _lookup(self, keys: pl.DataFrame, news: Partial) -> Partial | None:
-        main = self._main.lookup(keys)
-        if main is None:
-            return None
-        sides = {}
-        for number, side in self._sides.items():
-            found = side.lookup(keys)
-            sides[number] = news.sides[number].clear() if found is None else found.select(news.sides[number].columns)
-        return Partial(main, sides, self._bounds)
 
     def _insert(self, merged: Partial, news: Partial) -> None:
         self._main.insert(merged.main)
@@ -178,8 +171,10 @@ class ChangingAggregate(Stage):
     def _change(self, end: int, parts: list[pl.DataFrame], out: Output) -> pl.DataFrame | None:
         rows = stacked(parts)
         table = self._tables.get(end)
-        before = table.state_of(rows) if table is not None and self._recipe.folding.runs_user_code else None
-        partial, rejected = fold_checked(self._recipe.folding, rows, self.node, before)
+        folding, before = self._recipe.folding, None
+        if table is not None and folding.runs_user_code:
+            before = table.state_of(rows.select(folding.keys).unique())
+        partial, rejected = fold_checked(folding, rows, self.node, before)
         self.entry.absorbed -= len(rejected)
         self.entry.rejected += len(rejected)
         out.rejected += rejected
