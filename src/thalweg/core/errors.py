@@ -7,6 +7,13 @@ The tree::
     │   └── UnsupportedError          right, but not on this engine
     ├── SourceError (OSError)         a source cannot be opened or read
     ├── SinkError (OSError)           a sink cannot be opened or written
+    ├── LogError (OSError)            the embedded log refuses, or cannot do, what was asked of it
+    │   ├── LogDamaged                stored bytes are not what was written
+    │   ├── RowsRefused               rows do not fit their topic
+    │   ├── SchemaChange              a topic's schema cannot become the one that was given
+    │   ├── WriterPoisoned            a write or sync failed before; the topic must be opened anew
+    │   ├── OffsetGone                rows that were trimmed or have outlived their retention
+    │   └── NoSpace                   the disk is full
     ├── StateError (RuntimeError)     saved state is missing, locked, damaged or of another program
     ├── FunctionError (RuntimeError)  a function of the user's failed, and no single row is at fault
     ├── StoppedError                  a batch was stopped before its end, and wrote nothing
@@ -113,6 +120,64 @@ class SourceError(ThalwegError, OSError):
 
 class SinkError(ThalwegError, OSError):
     """A sink cannot be opened or written."""
+
+
+class LogError(ThalwegError, OSError):
+    """The embedded log refuses, or cannot do, what was asked of it."""
+
+
+class LogDamaged(LogError):
+    """Stored bytes are not what was written; nothing was cut or skipped.
+
+    Attributes:
+        path: The file.
+        position: The byte at which the damage was found.
+        offset: The first offset that cannot be read, where it is known.
+    """
+
+    def __init__(self, path: Path, position: int, offset: int | None, what: str) -> None:
+        self.path = path
+        self.position = position
+        self.offset = offset
+        at = "" if offset is None else f", offset {offset}"
+        super().__init__(
+            f"{path} is damaged at byte {position}{at}: {what}; nothing was changed: restore the file from a copy, or "
+            "read the rows before it, and trim the topic past it to go on without the rest"
+        )
+
+
+class RowsRefused(LogError):
+    """Rows do not fit their topic; none of the call's rows was appended.
+
+    Attributes:
+        row: The index of the first row at fault, where one is.
+        column: Its column, where one is at fault.
+        reason: What is wrong with it and what was allowed.
+    """
+
+    def __init__(self, reason: str, *, row: int | None = None, column: str | None = None) -> None:
+        self.reason = reason
+        self.row = row
+        self.column = column
+        where = [f"row {row}"] if row is not None else []
+        where += [f'column "{column}"'] if column is not None else []
+        super().__init__(f"{', '.join(where) or 'the rows'}: {reason}; none of the rows was appended")
+
+
+class SchemaChange(LogError):
+    """A topic's schema cannot become the one that was given."""
+
+
+class WriterPoisoned(LogError):
+    """A write or sync failed, so what is on disk is not known; open the topic anew, which recovers it."""
+
+
+class OffsetGone(LogError):
+    """Rows that were trimmed or have outlived their retention."""
+
+
+class NoSpace(LogError):
+    """The disk is full; nothing was appended, and appends go on as soon as there is space."""
 
 
 class StateError(ThalwegError, RuntimeError):
