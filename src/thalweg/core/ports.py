@@ -100,6 +100,15 @@ class OpenSource(Protocol):
 
 
 @runtime_checkable
+class Bounded(Protocol):
+    """An open source that asks to be told when a run ends by itself, before its partitions are asked for."""
+
+    def bound(self, *, complete: bool) -> None:
+        """End at what is there now; ``complete`` declares it to be all, as ``batch`` and ``until="end"`` do."""
+        ...
+
+
+@runtime_checkable
 class Source(Protocol):
     """Describes where events come from; opening it does the first I/O beyond a look at the schema."""
 
