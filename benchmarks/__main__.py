@@ -14,7 +14,7 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
-from benchmarks import filtering, hopping, latency, memory, ndjson, tumbling
+from benchmarks import filtering, hopping, http_ingest, latency, memory, ndjson, tail, tumbling
 from benchmarks.outcome import Benchmark, WrongAnswerError
 from thalweg.core.ports import Json
 
@@ -25,6 +25,8 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     ndjson.BENCHMARK,
     latency.BENCHMARK,
     memory.BENCHMARK,
+    http_ingest.BENCHMARK,
+    tail.BENCHMARK,
 )
 
 

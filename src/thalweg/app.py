@@ -175,6 +175,7 @@ class App:
         checkpoint: Duration = "1s",
         quiet: bool = False,
         engine: Engine | None = None,
+        serve: str | None = None,
     ) -> Report:
         """Run live: until stopped, or until the end that is asked for.
 
@@ -186,6 +187,7 @@ class App:
             checkpoint: The time between two checkpoints.
             quiet: Whether to show no status at the terminal.
             engine: What runs it; this process by default.
+            serve: ``HOST:PORT`` on loopback where the embedded log is served over HTTP while the run lives.
 
         Raises:
             PlanError: The program cannot be run, or an argument is wrong.
@@ -200,7 +202,8 @@ class App:
             max_step_rows=_step_rows(max_step_rows),
             checkpoint_us=duration_us(checkpoint, "checkpoint"),
         )
-        return self.start(options, quiet=quiet, engine=engine)
+        with _served(serve):
+            return self.start(options, quiet=quiet, engine=engine)
 
     def batch(self, max_step_rows: int | None = None, quiet: bool = True, engine: Engine | None = None) -> Report:
         """Run once over history to the end; keeps no state and replaces outputs.
@@ -242,6 +245,19 @@ def _embedded() -> Engine:
     from thalweg.engine.embedded.loop import Embedded  # engines load when a plan runs
 
     return Embedded()
+
+
+@contextmanager
+def _served(address: str | None) -> Iterator[None]:
+    """Serve HTTP for as long as the block lasts."""
+    if address is None:
+        yield
+        return
+    from thalweg.serve import ServeOptions, Server, parse_address  # the server loads when it is wanted
+
+    host, port = parse_address(address)
+    with Server(ServeOptions(host=host, port=port)):
+        yield
 
 
 def _step_rows(rows: int | None) -> int | None:

@@ -11,6 +11,7 @@ import cyclopts
 from cyclopts import Parameter, validators
 
 from thalweg import __version__
+from thalweg.cli.serving import create_token, serve
 
 _HELP = """Run event-driven programs over history, over live events, or over both.
 
@@ -46,16 +47,16 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except cyclopts.CycloptsError as error:
         from thalweg.cli.failures import WRONG, Failure, told
 
-        known = next((f"{word} " for word in words if word in ("run", "batch", "plan", "demo")), "")
+        known = next((f"{word} " for word in words if word in ("run", "batch", "plan", "demo", "serve", "token")), "")
         message = f"{error}\nSee: thalweg {known}--help"
         return told(Failure("CommandError", message, None, None, WRONG), "--json" in words)
-    if command.__module__ != __name__:
+    if not command.__module__.startswith("thalweg.cli."):
         command(*bound.args, **bound.kwargs)  # --help and --version
         return 0
     from thalweg.cli.failures import FAILED, guarded
 
     # A live run that is stopped is done, also before it has begun; anything else is not.
-    return guarded(command, bound, as_json="--json" in words, stopped=0 if command is run else FAILED)
+    return guarded(command, bound, as_json="--json" in words, stopped=0 if command in (run, serve) else FAILED)
 
 
 def command_line() -> cyclopts.App:
@@ -73,8 +74,12 @@ def command_line() -> cyclopts.App:
         (batch, ("thalweg batch clicks.py", "thalweg batch clicks.py:app --json | head -3")),
         (plan, ("thalweg plan clicks.py",)),
         (demo, ("thalweg demo", "thalweg demo flights --seconds 60 --speed 86400", "thalweg demo --list")),
+        (serve, ("thalweg serve", "thalweg serve --host 0.0.0.0 --tokens tokens.toml --cert chain.pem --key key.pem")),
     ):
         app.command(command, help_epilogue="\n".join(["Examples:", "", *(f"  {line}" for line in examples)]))
+    token = cyclopts.App(name="token", help="Make the tokens that thalweg serve asks for.", help_format="plaintext")
+    token.command(create_token, name="create")
+    app.command(token)
     return app
 
 
@@ -96,6 +101,10 @@ def run(
     json: Annotated[
         bool, Parameter(help="Status, views and report as JSON objects, one a line.", show_default=False)
     ] = False,
+    serve: Annotated[
+        str | None,
+        Parameter(help="HOST:PORT on loopback where HTTP is served while the run lives, such as 127.0.0.1:8080."),
+    ] = None,
 ) -> None:
     """Run live until Ctrl-C or SIGTERM, which save the state and stop; or until the end that is asked for.
 
@@ -103,7 +112,7 @@ def run(
     """
     from thalweg.cli.running import Wanted, run_program
 
-    run_program(Wanted(program, until, data, checkpoint, max_step_rows, quiet, json))
+    run_program(Wanted(program, until, data, checkpoint, max_step_rows, quiet, json, serve=serve))
 
 
 def batch(

@@ -32,6 +32,7 @@ class Wanted:
         quiet: Whether to show results only.
         json: Whether machines read the output.
         fresh: Whether it is a batch.
+        serve: Where HTTP is served while the run lives; None: nowhere.
     """
 
     program: str
@@ -42,6 +43,7 @@ class Wanted:
     quiet: bool = False
     json: bool = False
     fresh: bool = False
+    serve: str | None = None
 
 
 def run_program(wanted: Wanted) -> None:
@@ -76,6 +78,7 @@ def _started(app: App, wanted: Wanted, engine: Watched) -> Report:
         checkpoint=wanted.checkpoint,
         quiet=True,
         engine=engine,
+        serve=wanted.serve,
         **chosen,
     )
 

@@ -101,10 +101,10 @@ def is_number(value: Any) -> bool:
     return isinstance(value, _Number)
 
 
-def depth(line: bytes) -> int:
-    """Return how deep lists and objects are nested."""
+def depth(line: bytes, at_most: int = DEEPEST) -> int:
+    """Return how deep lists and objects are nested, or 0 where it is plain that it is not deeper than allowed."""
     deepest = now = 0
-    if line.count(b"[") + line.count(b"{") <= DEEPEST:
+    if line.count(b"[") + line.count(b"{") <= at_most:
         return 0  # not deep enough to matter, and much faster
     for token in _STRUCTURE.findall(line):
         if token in b"[{":

@@ -1,0 +1,221 @@
+"""Topics as the server holds them: one open handle each, with decoders for its schema, renewed when the topic changes.
+
+All of it is called by worker threads: it waits for the disk.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import pyarrow as pa
+
+from thalweg.columnar.bodies import Body, RowsDecoder, TooManyRowsError, UnreadableError
+from thalweg.columnar.decode_events import EventDecoder
+from thalweg.core.errors import LogDamaged, LogError, NoSpace, OffsetGone, RowsRefused, WriterPoisoned
+from thalweg.log import Log, Topic
+from thalweg.log.metadata import FILE as METADATA
+from thalweg.log.options import NAME
+from thalweg.serve.answers import RefusedError
+from thalweg.serve.inflate import inflated
+from thalweg.serve.limits import Limits
+
+
+class Form(Enum):
+    """What a body may be, by its media type."""
+
+    EVENT = "application/cloudevents+json"
+    EVENTS = "application/cloudevents-batch+json"
+    LINES = "application/x-ndjson"
+    ARRAY = "application/json"
+    ARROW = "application/vnd.apache.arrow.stream"
+    BINARY = "any media type, with ce- headers"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A body as it was sent.
+
+    Attributes:
+        form: What it is.
+        body: Its bytes.
+        codec: What it is packed with.
+        content_type: Its media type, with parameters.
+        attributes: The ``ce-`` headers of a binary event, without ``ce-``.
+    """
+
+    form: Form
+    body: bytes
+    codec: str | None = None
+    content_type: str | None = None
+    attributes: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a body: the HTTP status and the answer."""
+
+    status: int
+    answer: dict[str, Any]  # JSON
+
+
+class Door:
+    """One topic, open."""
+
+    def __init__(self, topic: Topic, limits: Limits, version: tuple[int, int]) -> None:
+        self.topic = topic
+        self.version = version
+        self._limits = limits
+        self._rows = RowsDecoder(topic.schema, limits.bounds)
+        self._events = EventDecoder(topic.schema, limits.bounds)
+
+    def take(self, sent: Sent) -> Taken:
+        """Decode a body and append what is good of it; durable when it returns.
+
+        Raises:
+            RefusedError: Nothing of it was taken.
+            LogError: The log cannot take it.
+        """
+        body = self._decoded(sent)
+        rejected = [{"row": bad.row, "column": bad.column, "reason": bad.reason} for bad in body.refused]
+        if len(rejected) > self._limits.rejected:
+            raise RefusedError(
+                422,
+                "too_many_rejected",
+                f"{len(rejected)} of {body.total} rows cannot be taken, more than {self._limits.rejected}, so none "
+                "was; the first ones are listed",
+                more=_outcome(0, 0, rejected[:100], []),
+            )
+        if rejected and not body.rows.num_rows:
+            raise RefusedError(
+                422, "all_rejected", "no row of the body can be taken", more=_outcome(0, 0, rejected, [])
+            )
+        appended, duplicates = self._append(pa.Table.from_batches([body.rows])) if body.rows.num_rows else ([], 0)
+        count = sum(part["count"] for part in appended)
+        return Taken(207 if rejected else 200, _outcome(count, duplicates, rejected, appended))
+
+    def _decoded(self, sent: Sent) -> Body:
+        text = inflated(sent.body, sent.codec, self._limits) if sent.codec else sent.body
+        if not text and sent.form is not Form.BINARY:
+            raise RefusedError(400, "empty", "the body is empty; send at least one event")
+        try:
+            match sent.form:
+                case Form.EVENT:
+                    return self._events.structured(text)
+                case Form.EVENTS:
+                    return self._events.batch(text)
+                case Form.LINES:
+                    return self._rows.lines(text)
+                case Form.ARRAY:
+                    return self._rows.array(text)
+                case Form.ARROW:
+                    return self._rows.arrow(text)
+                case Form.BINARY:
+                    return self._events.binary(sent.attributes or {}, sent.content_type, text)
+        except UnreadableError as error:
+            raise RefusedError(400, "unreadable", f"the body is not {sent.form.value}: {error}") from error
+        except TooManyRowsError as error:
+            raise RefusedError(
+                413, "too_many_rows", f"{error}; send it in parts", more={"limit": self._limits.rows}
+            ) from error
+
+    def _append(self, rows: pa.Table) -> tuple[list[dict[str, int]], int]:
+        if self.topic.options.id is None:
+            return [part._asdict() for part in self.topic.append(rows)], 0
+        result = self.topic.append_unique(rows)
+        return [part._asdict() for part in result.appended], len(result.duplicates)
+
+
+class Doors:
+    """The topics of a log, opened when they are first asked for.
+
+    Args:
+        log: The log.
+        limits: How large bodies may be.
+    """
+
+    def __init__(self, log: Log, limits: Limits) -> None:
+        self.log = log
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._doors: dict[str, Door] = {}
+
+    def take(self, name: str, sent: Sent) -> Taken:
+        """Append a body to a topic.
+
+        Raises:
+            RefusedError: It was not taken, and why.
+        """
+        taken: Taken = self._answered(name, lambda door: door.take(sent))
+        return taken
+
+    def see(self, name: str, look: Callable[[Topic], Any]) -> Any:  # whatever is looked for
+        """Look at a topic.
+
+        Raises:
+            RefusedError: There is none, or what is asked of it is not there.
+        """
+        return self._answered(name, lambda door: look(door.topic))
+
+    def _answered(self, name: str, act: Callable[[Door], Any]) -> Any:
+        door = self._door(name)
+        try:
+            return act(door)
+        except RowsRefused as error:
+            at = {"row": error.row, "column": error.column, "reason": error.reason}
+            raise RefusedError(422, "refused", str(error), more=_outcome(0, 0, [at], [])) from error
+        except NoSpace as error:
+            raise RefusedError(507, "no_space", str(error), {"Retry-After": "10"}) from error
+        except OffsetGone as error:
+            raise RefusedError(410, "offset_gone", str(error)) from error
+        except WriterPoisoned as error:
+            self._forget(name, door)
+            message = f"{error}; whether the rows are there is not known: send them again with the same ids"
+            raise RefusedError(503, "write_failed", message, {"Retry-After": "1"}) from error
+        except LogDamaged as error:
+            raise RefusedError(503, "damaged", str(error)) from error
+        except LogError as error:
+            self._forget(name, door)
+            self._door(name)  # if it was deleted meanwhile, this says so
+            raise RefusedError(503, "log_failed", str(error), {"Retry-After": "1"}) from error
+
+    def _door(self, name: str) -> Door:
+        if not NAME.fullmatch(name):
+            raise RefusedError(404, "unknown_topic", "a topic's name is a letter or digit, then letters, digits, _ . -")
+        door = self._doors.get(name)
+        try:
+            found = (self.log.path / name / METADATA).stat()
+            version = (found.st_mtime_ns, found.st_ino)
+            if door is not None and door.version == version:
+                return door
+            with self._lock:
+                opened = Door(self.log.topic(name), self._limits, version)
+                self._doors[name] = opened
+                return opened
+        except LogDamaged as error:
+            raise RefusedError(503, "damaged", str(error)) from error
+        except (FileNotFoundError, NotADirectoryError, LogError) as error:
+            raise RefusedError(404, "unknown_topic", self._near(name)) from error
+
+    def _near(self, name: str) -> str:
+        try:
+            self.log.topic(name)
+        except LogError as error:
+            where = f" in {self.log.path}"
+            return str(error).replace(where, "")  # where the log lies is nobody's business
+        return f'the topic "{name}" was changed just now; ask again'
+
+    def _forget(self, name: str, door: Door) -> None:
+        with self._lock:
+            if self._doors.get(name) is door:
+                del self._doors[name]
+        door.topic.close()
+
+
+def _outcome(
+    appended: int, duplicates: int, rejected: list[dict[str, Any]], offsets: list[dict[str, int]]
+) -> dict[str, Any]:
+    return {"appended": appended, "duplicates": duplicates, "rejected": rejected, "offsets": offsets}

@@ -1,0 +1,50 @@
+"""Whatever a body is, the answer blames no server, and the log is what was answered."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from tests.serve import fuzzing
+from tests.serve.conftest import Order
+from tests.serve.fuzzing import campaign
+from thalweg.log import Log
+from thalweg.serve.doors import Door
+
+
+@pytest.mark.timeout(36_000)
+def test_broken_bodies(rng: random.Random, tmp_path: Path, torture: bool) -> None:
+    count = 1_000_000 if torture else 10_000
+    assert campaign(rng, tmp_path / "log", count) > count // 4
+
+
+def test_a_row_that_is_answered_and_not_stored_is_found(
+    rng: random.Random, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true = Door._append
+
+    def planted(self: Door, rows: pa.Table) -> tuple[list[dict[str, int]], int]:
+        parts, repeats = true(self, rows.slice(0, rows.num_rows - 1) if rows.num_rows > 1 else rows)
+        return [{**part, "count": rows.num_rows} for part in parts], repeats
+
+    monkeypatch.setattr(Door, "_append", planted)
+    with pytest.raises(AssertionError):
+        campaign(rng, tmp_path / "log", 300)
+
+
+def test_a_repeated_id_that_is_taken_is_found(
+    rng: random.Random, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planted(path: Path) -> Log:
+        log = Log(path)
+        log.create("events")
+        for name in ("orders", "once"):  # the second one should have id="id"
+            log.create(name, Order)
+        return log
+
+    monkeypatch.setattr(fuzzing, "make_topics", planted)
+    with pytest.raises(AssertionError, match="an id is there twice"):
+        campaign(rng, tmp_path / "log", 300)
