@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.property.shares import share
 from thalweg.engine.embedded import arrangement as module
-from thalweg.engine.embedded.arrangement import Arrangement, stacked
+from thalweg.engine.embedded.arrangement import Arrangement, Counted, Found, stacked
 
 KEY = st.one_of(st.none(), st.integers(0, 30))
 BATCH = st.dictionaries(st.tuples(KEY, st.sampled_from(["x", "y"])), st.integers(0, 99), max_size=12)
@@ -29,16 +29,28 @@ def keys(wanted: list[int | None]) -> pl.DataFrame:
     return pl.DataFrame({"k": pl.Series(wanted, dtype=pl.Int64)})
 
 
-def plain(found: pl.DataFrame | None) -> list[tuple[Any, ...]]:
-    rows = [] if found is None else found.select("k", "name", "v").rows()
+def plain(found: Found | None) -> list[tuple[Any, ...]]:
+    rows = [] if found is None else found.rows.select("k", "name", "v").rows()
     return sorted(rows, key=repr)
 
 
+def everything(made: Arrangement) -> list[tuple[Any, ...]]:
+    return plain(made.lookup(keys([None, *range(256)])))
+
+
+def again(made: Arrangement, identity: tuple[str, ...] | None) -> Arrangement:
+    """Another arrangement, of the frames of this one."""
+    other = Arrangement(["k"], identity)
+    other.restore(made.frames())
+    return other
+
+
 @pytest.fixture(autouse=True, params=[0, 4, None], ids=["in runs", "soon in runs", "plain"])
-def few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int | None:
     """Let rows be kept in sorted runs from the beginning, soon, or (being few) not at all."""
     if request.param is not None:
         monkeypatch.setattr(module, "FEW_ROWS", request.param)
+    return None if request.param is None else int(request.param)
 
 
 @pytest.fixture(params=["real hashes", "few hashes", "one hash"])
@@ -66,7 +78,9 @@ def test_a_lookup_gives_the_current_rows(identity: tuple[str, ...] | None) -> No
             every += [(key, name, value) for (key, name), value in batch.items()]
         kept = every if identity is None else [(key, name, value) for (key, name), value in current.items()]
         assert plain(made.lookup(keys(wanted))) == sorted((row for row in kept if row[0] in wanted), key=repr)
-        assert plain(made.all()) == sorted(kept, key=repr)
+        assert everything(made) == sorted(kept, key=repr)
+        made = again(made, identity)
+        assert everything(made) == sorted(kept, key=repr)
         assert plain(made.lookup(keys(wanted))) == sorted((row for row in kept if row[0] in wanted), key=repr)
 
     holds()
@@ -77,14 +91,14 @@ def test_one_row_per_key_is_replaced_as_a_whole() -> None:
     made = Arrangement(["k"])
     for value in range(40):
         made.insert(frame({(value % 4, "x"): value}))
-    assert plain(made.all()) == [(0, "x", 36), (1, "x", 37), (2, "x", 38), (3, "x", 39)]
+    assert everything(made) == [(0, "x", 36), (1, "x", 37), (2, "x", 38), (3, "x", 39)]
 
 
 @pytest.mark.usefixtures("hashes")
 def test_keys_that_are_not_there_are_not_found() -> None:
     made = Arrangement(["k"])
     assert made.lookup(keys([1])) is None
-    assert made.all() is None
+    assert made.frames() == []
     made.insert(frame({(1, "x"): 1, (None, "x"): 2}))
     assert made.lookup(keys([2, 3])) is None
     assert plain(made.lookup(keys([None, 5]))) == [(None, "x", 2)]
@@ -95,7 +109,7 @@ def test_runs_stay_few() -> None:
     for value in range(256):
         made.insert(frame({(value, "x"): value}))
         assert len(made._runs) <= 9  # their sizes at least double, so their number is logarithmic
-    assert len(plain(made.all())) == 256
+    assert len(everything(made)) == 256
 
 
 def test_inserting_nothing_makes_no_run() -> None:
@@ -110,7 +124,7 @@ def test_keys_of_several_columns_and_floats_are_found() -> None:
     made.insert(rows)
     found = made.lookup(rows.select("a", "b"))
     assert found is not None
-    assert sorted(found.get_column("v").to_list()) == [1, 2, 3]
+    assert sorted(found.rows.get_column("v").to_list()) == [1, 2, 3]
 
 
 def test_stacking_widens_a_column_that_grew() -> None:
@@ -119,3 +133,58 @@ def test_stacking_widens_a_column_that_grew() -> None:
     both = stacked([narrow, wide])
     assert both.schema["s"] == pl.Int128
     assert both.get_column("s").to_list() == [5, 2**80]
+
+
+@pytest.mark.usefixtures("hashes")
+def test_rows_are_replaced_by_where_they_were_found() -> None:
+    made = Arrangement(["k"])
+    made.insert(frame({(key, "x"): key for key in range(6)}))
+    for value in (10, 20):
+        wanted = keys([1, 4, 7])
+        made.insert(frame({(key, "x"): value for key in (1, 4, 7)}), made.lookup(wanted))
+        current = {key: value if key in (1, 4, 7) else key for key in (0, 1, 2, 3, 4, 5, 7)}
+        assert everything(made) == [(key, "x", number) for key, number in current.items()]
+
+
+def test_what_was_found_is_not_taken_for_the_place_in_rows_that_changed_since() -> None:
+    made = Arrangement(["k"])
+    made.insert(frame({(1, "x"): 1, (2, "x"): 2}))
+    found = made.lookup(keys([1]))
+    made.insert(frame({(3, "x"): 3, (2, "x"): 5}))
+    made.insert(frame({(1, "x"): 9}), found)
+    assert everything(made) == [(1, "x", 9), (2, "x", 5), (3, "x", 3)]
+
+
+@pytest.mark.usefixtures("hashes")
+@share(0.1)
+@given(
+    st.lists(st.dictionaries(st.integers(0, 30), st.integers(1, 9), min_size=1, max_size=12), max_size=10),
+    st.integers(-1, 31),
+)
+def test_rows_are_counted_without_being_merged_and_dropped_by_a_column(
+    batches: list[dict[int, int]], limit: int
+) -> None:
+    made = Arrangement(["k"], counted=Counted("n", "added"))
+    totals: dict[int, int] = {}
+    for batch in batches:
+        totals |= {key: totals.get(key, 0) + added for key, added in batch.items()}
+        rows = {"k": list(batch), "n": [totals[key] for key in batch], "added": list(batch.values())}
+        made.insert(pl.DataFrame(rows, schema={"k": pl.Int64, "n": pl.Int64, "added": pl.Int64}))
+        assert made.total() == sum(totals.values())
+    made.drop_up_to("k", limit)
+    left = {key: total for key, total in totals.items() if key > limit}
+    assert made.total() == sum(left.values())
+    found = made.lookup(keys(list(range(31))))
+    assert (sorted(found.rows.select("k", "n").rows()) if found is not None else []) == sorted(left.items())
+
+
+def test_a_frame_that_did_not_change_is_the_same_frame_for_the_next_checkpoint(few: int | None) -> None:
+    made = Arrangement(["k"])
+    made.insert(frame({(key, "x"): key for key in range(100)}))
+    first = made.frames()
+    made.insert(frame({(1, "x"): 2}))
+    if few is not None:
+        assert made.frames()[0] is first[0]
+        assert len(made.frames()) == 2
+    else:
+        assert len(made.frames()) == 1

@@ -13,15 +13,28 @@ import pyarrow.types as t
 from thalweg.columnar.expression_cast import cast
 from thalweg.columnar.expression_values import WIDE, Arg, Compile, comparable, narrowed
 from thalweg.columnar.frames import polars_type
+from thalweg.columnar.integer_bounds import (
+    INT64,
+    Bounds,
+    Range,
+    absolute,
+    added,
+    always,
+    floor_divided,
+    hull,
+    multiplied,
+    negated,
+    remained,
+    same,
+    subtracted,
+)
 
 Args = Sequence[Arg]
 Options = Mapping[str, Any]
 Operator = Callable[[pl.Expr, pl.Expr], pl.Expr]
 
-_BITS_OF_RESULT: Final = 63
 
-
-def _arithmetic(name: str, operator: Operator) -> Compile:
+def _arithmetic(operator: Operator, within: Range) -> Compile:
     """Return the compilation of ``+``, ``-`` or ``*``: exact in integers and times, IEEE in floats."""
 
     def compiled(args: Args, _options: Options, result: pa.DataType) -> pl.Expr:
@@ -30,18 +43,18 @@ def _arithmetic(name: str, operator: Operator) -> Compile:
             return operator(left.to(result), right.to(result))
         if t.is_string(result):
             return left.expr + right.expr
-        if result == pa.int64() and _cannot_wrap(name, left.type, right.type):
-            return operator(left.expr.cast(pl.Int64), right.expr.cast(pl.Int64))
+        if result == pa.int64() and _cannot_wrap(within, args):
+            return operator(left.to(result), right.to(result))
         return narrowed(operator(left.wide, right.wide), result)
 
     return compiled
 
 
-def _cannot_wrap(name: str, left: pa.DataType, right: pa.DataType) -> bool:
-    """Tell whether the operation on integers of these widths always fits 64 bits, so that no check is needed."""
-    a, b = (given.bit_width - (0 if t.is_unsigned_integer(given) else 1) for given in (left, right))
-    bits: int = a + b if name == "mul" else max(a, b) + 1
-    return bits < _BITS_OF_RESULT
+def _cannot_wrap(within: Range, args: Args) -> bool:
+    """Tell whether an operation on integers fits 64 bits with all that it takes, so that no check is needed."""
+    given = [arg.bounds for arg in args]
+    found = within(given)
+    return found is not None and all(bounds.within(INT64) for bounds in (*given, found))
 
 
 def _divide(args: Args, _options: Options, result: pa.DataType) -> pl.Expr:
@@ -80,6 +93,8 @@ def _negative(args: Args, _options: Options, result: pa.DataType) -> pl.Expr:
     (arg,) = args
     if t.is_floating(result) or t.is_decimal(result):
         return -arg.expr
+    if result == pa.int64() and _cannot_wrap(negated, args):
+        return -arg.to(result)
     return narrowed(pl.lit(0, dtype=WIDE) - arg.wide, result)
 
 
@@ -89,6 +104,8 @@ def _absolute(args: Args, _options: Options, result: pa.DataType) -> pl.Expr:
         return arg.expr.abs()
     if t.is_unsigned_integer(arg.type):
         return arg.to(result)
+    if result == pa.int64() and _cannot_wrap(absolute, args):
+        return arg.to(result).abs()
     return narrowed(arg.wide.abs(), result)
 
 
@@ -240,9 +257,9 @@ COMPILED: Final[Mapping[str, Compile]] = MappingProxyType(
         "le": _compare(pl.Expr.__le__),
         "gt": _compare(pl.Expr.__gt__),
         "ge": _compare(pl.Expr.__ge__),
-        "add": _arithmetic("add", pl.Expr.__add__),
-        "sub": _arithmetic("sub", pl.Expr.__sub__),
-        "mul": _arithmetic("mul", pl.Expr.__mul__),
+        "add": _arithmetic(pl.Expr.__add__, added),
+        "sub": _arithmetic(pl.Expr.__sub__, subtracted),
+        "mul": _arithmetic(pl.Expr.__mul__, multiplied),
         "truediv": _divide,
         "floordiv": _floor_divide,
         "mod": _remainder,
@@ -272,3 +289,28 @@ COMPILED: Final[Mapping[str, Compile]] = MappingProxyType(
         "concat_str": _concat,
     }
 )
+
+
+def _of_branches(args: Sequence[Bounds]) -> Bounds:
+    return hull([*args[1::2], args[-1]])
+
+
+RANGES: Final[Mapping[str, Range]] = MappingProxyType(
+    {
+        "add": added,
+        "sub": subtracted,
+        "mul": multiplied,
+        "floordiv": floor_divided,
+        "mod": remained,
+        "neg": negated,
+        "abs": absolute,
+        "round": same,
+        "floor": same,
+        "ceil": same,
+        "sign": always(-1, 1),
+        "fill_null": hull,
+        "coalesce": hull,
+        "when": _of_branches,
+    }
+)
+"""Where the integers of a function's result lie; one that is not here may give whatever its type holds."""

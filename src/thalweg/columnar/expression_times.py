@@ -12,6 +12,7 @@ import pyarrow.types as t
 
 from thalweg.columnar.expression_values import DAY_US, MICROSECONDS, WIDE, Arg, Compile, in_calendar, narrowed
 from thalweg.columnar.frames import polars_type
+from thalweg.columnar.integer_bounds import Range, always
 from thalweg.core.duration import UNITS_US
 from thalweg.plan.time_formats import CLOCK, directives
 
@@ -123,3 +124,20 @@ COMPILED: Final[Mapping[str, Compile]] = MappingProxyType(
         "dt.total_microseconds": _total(UNITS_US["us"]),
     }
 )
+
+RANGES: Final[Mapping[str, Range]] = MappingProxyType(
+    {
+        "dt.year": always(1, 9_999),
+        "dt.month": always(1, 12),
+        "dt.day": always(1, 31),
+        "dt.hour": always(0, 23),
+        "dt.minute": always(0, 59),
+        "dt.second": always(0, 59),
+        "dt.millisecond": always(0, 999),
+        "dt.microsecond": always(0, 999_999),
+        "dt.weekday": always(1, 7),
+        "dt.ordinal_day": always(1, 366),
+        "dt.week": always(1, 53),
+    }
+)
+"""Where the parts of a date and a time lie."""

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.types as t
 
 from thalweg.columnar.frames import polars_type
+from thalweg.columnar.integer_bounds import Bounds, of_type
 from thalweg.plan.expr import Literal
 from thalweg.plan.type_rules import common_type
 
@@ -33,11 +34,21 @@ class Arg:
         expr: How Polars computes it.
         type: Its type.
         constant: The node, where it is a constant.
+        known: Where its values lie, where more is known than its type says.
     """
 
     expr: pl.Expr
     type: pa.DataType
     constant: Literal | None = None
+    known: Bounds | None = None
+
+    @property
+    def bounds(self) -> Bounds:
+        """Where its values lie; of times and durations, their microseconds."""
+        value = None if self.constant is None else self.constant.value
+        if isinstance(value, int) and t.is_integer(self.type):
+            return Bounds(value, value)
+        return self.known or of_type(self.type)
 
     @property
     def is_none(self) -> bool:

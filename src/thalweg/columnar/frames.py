@@ -55,8 +55,13 @@ def to_frame(table: pa.Table | pa.RecordBatch) -> pl.DataFrame:
     return frame
 
 
+def in_order(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+    """Return the frame with these columns alone, in this order; a frame that is so already costs nothing."""
+    return frame if frame.columns == names else frame.select(names)
+
+
 def to_table(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
     """Return the frame's columns as an Arrow table of exactly this schema."""
-    table = frame.select(schema.names).to_arrow(compat_level=pl.CompatLevel.oldest())
+    table = in_order(frame, schema.names).to_arrow(compat_level=pl.CompatLevel.oldest())
     loose = pa.schema([pa.field(field.name, field.type) for field in schema])
     return table if table.schema.equals(loose) else table.cast(loose)

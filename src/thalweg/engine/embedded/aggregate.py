@@ -35,30 +35,49 @@ class Recipe:
     Attributes:
         prepare: What to take from input rows: keys, arguments, and what ties need.
         folding: How prepared rows become aggregates.
-        show: What makes the output columns (keys and results) from finished aggregates.
+        labels: What makes the output columns that are keys.
+        results: What makes the other output columns from finished aggregates.
         flags: The columns that say, where true, that a sum left its type.
         constant: Whether nothing that is taken depends on a column.
+        plain: The columns that are taken, by their new names, where all are taken as they are.
     """
 
     prepare: tuple[pl.Expr, ...]
     folding: Folding
-    show: tuple[pl.Expr, ...]
+    labels: tuple[pl.Expr, ...]
+    results: tuple[pl.Expr, ...]
     flags: tuple[str, ...]
     constant: bool
+    plain: tuple[tuple[str, str], ...] | None
+
+    @property
+    def show(self) -> tuple[pl.Expr, ...]:
+        """What makes the output columns (keys, then results) from finished aggregates."""
+        return (*self.labels, *self.results)
 
     def prepared(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return what is taken from rows, row by row."""
+        if self.plain is not None:
+            return pl.DataFrame([frame.get_column(name).alias(alias) for name, alias in self.plain])
         if self.constant:
             return frame.select(*self.prepare, pl.int_range(pl.len()).alias(LENGTH)).drop(LENGTH)
         return frame.select(*self.prepare)
 
 
-def recipe(node: Aggregate | ReduceByKey) -> Recipe:
-    """Return how the node is computed."""
-    return _reduce_recipe(node) if isinstance(node, ReduceByKey) else _aggregate_recipe(node)
+def recipe(node: Aggregate | ReduceByKey, by: Sequence[str] = (), carried: Sequence[pl.Expr] = ()) -> Recipe:
+    """Return how the node is computed.
+
+    Args:
+        node: The node.
+        by: Columns that prepared rows are given later, and that are keys after the node's own.
+        carried: What merged partials carry beside their parts.
+    """
+    return (
+        _reduce_recipe(node, carried) if isinstance(node, ReduceByKey) else _aggregate_recipe(node, list(by), carried)
+    )
 
 
-def _aggregate_recipe(node: Aggregate) -> Recipe:
+def _aggregate_recipe(node: Aggregate, by: list[str], carried: Sequence[pl.Expr]) -> Recipe:
     schema = node.input.schema
     calls: dict[str, Call] = {}
     for _, expr in node.aggregates:
@@ -67,6 +86,7 @@ def _aggregate_recipe(node: Aggregate) -> Recipe:
     prepare = [_key(expr, schema).alias(name) for name, (_, expr) in zip(keys, node.keys, strict=False)]
     if not node.keys:
         prepare.append(pl.lit(0, pl.Int8).alias(EVERYTHING))
+    own, keys = keys, [*keys, *by]
     ties = ([TIME] if node.input.timed else []) + list(schema.names)
     flats: list[Flat] = []
     others: list[Side] = []
@@ -81,26 +101,33 @@ def _aggregate_recipe(node: Aggregate) -> Recipe:
     ordered = any(call.function in _KEEPS_ORDER for call in calls.values())
     prepare += [pl.col(name) for name in ties if ordered or name == TIME]
     finished = Schema(tuple(results))
-    shown = [pl.col(key).alias(name) for key, (name, _) in zip(keys, node.keys, strict=False)]
-    shown += [
+    labels = [pl.col(key).alias(name) for key, (name, _) in zip(own, node.keys, strict=False)]
+    shown = [
         compile_expr(replace(expr, swap), finished).cast(polars_type(node.schema[name].type)).alias(name)
         for name, expr in node.aggregates
     ]
     flags = tuple(f"__o{made.number}" for made in flats if isinstance(made, flat.IntegerSum) and not made.mean)
     constant = not any(expr.meta.root_names() for expr in prepare)
-    return Recipe(tuple(prepare), Folding(keys, flats, others), tuple(shown), flags, constant)
+    folding = Folding(keys, flats, others, carried)
+    return Recipe(tuple(prepare), folding, tuple(labels), tuple(shown), flags, constant, _plain(prepare))
 
 
-def _reduce_recipe(node: ReduceByKey) -> Recipe:
+def _plain(prepare: Sequence[pl.Expr]) -> tuple[tuple[str, str], ...] | None:
+    if not all(expr.meta.undo_aliases().meta.is_column() for expr in prepare):
+        return None
+    return tuple((expr.meta.root_names()[0], expr.meta.output_name()) for expr in prepare)
+
+
+def _reduce_recipe(node: ReduceByKey, carried: Sequence[pl.Expr]) -> Recipe:
     schema = node.input.schema
     ties = ([TIME] if node.input.timed else []) + list(schema.names)
     prepare = (_key(Column(node.key), schema).alias("__k0"), *(pl.col(name) for name in ties))
     side = ReducedRow(["__k0"], schema, ties, node.function)
-    shown = tuple(
-        pl.col("__k0").alias(name) if name == node.key else pl.col(side.result_name).struct.field(name).alias(name)
-        for name in schema.names
+    labels = (pl.col("__k0").alias(node.key),)
+    results = tuple(
+        pl.col(side.result_name).struct.field(name).alias(name) for name in schema.names if name != node.key
     )
-    return Recipe(prepare, Folding(["__k0"], [], [side]), shown, (), constant=False)
+    return Recipe(prepare, Folding(["__k0"], [], [side], carried), labels, results, (), False, _plain(prepare))
 
 
 def _key(expr: Expr, schema: Schema) -> pl.Expr:

@@ -15,26 +15,53 @@ from typing import Final
 
 import polars as pl
 
+from thalweg.engine.embedded.direct import FEW_ROWS, kept, only_value, picked, repeated
 from thalweg.engine.embedded.joining import join_on
 
-FEW_ROWS: Final = 16_384
-"""Up to so many rows are one plain frame: looking through it costs less than keeping it sorted."""
-
 _HASH: Final = "__hash"
-_RUN: Final = "__run"
+_PLACE: Final = "__place"
 _SEED = 0x7A1
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Rows sorted by the hash of their key, the hash last."""
+    """Rows sorted by the hash of their key.
+
+    Attributes:
+        frame: The rows.
+        hashes: The sorted hashes.
+    """
 
     frame: pl.DataFrame
+    hashes: pl.Series
 
-    @property
-    def hashes(self) -> pl.Series:
-        """The sorted hashes."""
-        return self.frame.get_column(_HASH)
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How an arrangement counts what went into its rows.
+
+    Attributes:
+        total: The column that says it of a row.
+        added: The column that says how much more that is than of the row that it replaces.
+    """
+
+    total: str
+    added: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look-up found.
+
+    Attributes:
+        rows: The current rows of the keys.
+        among: The few rows that it looked through, where they are one plain frame.
+        places: The numbers of the found rows in there.
+    """
+
+    rows: pl.DataFrame
+    among: pl.DataFrame | None = None
+    places: pl.Series | None = None
 
 
 class Arrangement:
@@ -43,73 +70,131 @@ class Arrangement:
     Args:
         keys: The columns that rows are looked up by.
         identity: The columns that, with the keys, name a row; None where rows are only ever added.
+        counted: How to count what went into the rows, where that is asked for.
     """
 
-    def __init__(self, keys: Sequence[str], identity: Sequence[str] | None = ()) -> None:
+    def __init__(
+        self, keys: Sequence[str], identity: Sequence[str] | None = (), counted: Counted | None = None
+    ) -> None:
         self._keys = list(keys)
         self._names = None if identity is None else [*keys, *identity]
+        self._counted = counted
         self._runs: list[Run] = []
         self._few: pl.DataFrame | None = None
+        """Few rows are one plain frame: looking through it costs less than keeping it sorted."""
 
-    def insert(self, rows: pl.DataFrame) -> None:
-        """Add rows; they replace older ones of the same identity."""
+    def insert(self, rows: pl.DataFrame, instead_of: Found | None = None) -> None:
+        """Add rows; they replace older ones of the same identity.
+
+        Args:
+            rows: The rows.
+            instead_of: The rows that they replace, where they have just been looked up.
+        """
         if rows.is_empty():
             return
         few, self._few = self._few, None
         if not self._runs and rows.height + (0 if few is None else few.height) <= FEW_ROWS:
-            self._few = rows if few is None else self._replaced(few, rows)
+            self._few = rows if few is None else self._replaced(few, rows, instead_of)
             return
         if few is not None:
-            self._runs.append(_run(few, self._keys))
+            self._runs.append(self._first_run(few))
         self._runs.append(_run(rows, self._keys))
         while len(self._runs) > 1 and self._runs[-2].frame.height < 2 * self._runs[-1].frame.height:
             newer, older = self._runs.pop(), self._runs.pop()
             self._runs.append(self._merged(older, newer))
 
-    def lookup(self, keys: pl.DataFrame) -> pl.DataFrame | None:
+    def lookup(self, keys: pl.DataFrame) -> Found | None:
         """Return the current rows of some keys (each given once); None where there are none.
 
         Args:
             keys: The key columns.
         """
         if self._few is not None:
-            rows = join_on(self._few, keys.select(self._keys), self._keys, "semi")
-            return None if rows.is_empty() else rows
+            return self._among_few(self._few, keys)
+        if not self._runs:
+            return None
         hashes = _hashes(keys, self._keys)
-        found = [
-            part.with_columns(pl.lit(number, pl.UInt32).alias(_RUN))
-            for number, run in enumerate(self._runs)
-            if (part := _matches(run, hashes)) is not None
-        ]
+        found = [part for run in self._runs if (part := _matches(run, hashes)) is not None]
         if not found:
             return None
         rows = stacked(found)
         if self._names is not None and len(found) > 1:
-            rows = rows.sort(_RUN).unique(self._names, keep="last", maintain_order=True)
-        real = join_on(rows, keys.select(self._keys), self._keys, "semi")
-        return real.drop(_HASH, _RUN) if not real.is_empty() else None
+            rows = rows.unique(self._names, keep="last", maintain_order=True)
+        real = join_on(rows, picked(keys, self._keys), self._keys, "semi")
+        return Found(real) if not real.is_empty() else None
 
-    def all(self) -> pl.DataFrame | None:
-        """Return every current row."""
+    def drop_up_to(self, column: str, limit: int) -> None:
+        """Forget the rows whose value in an integer column is not above a limit."""
         if self._few is not None:
-            return self._few
-        if not self._runs:
-            return None
-        while len(self._runs) > 1:
-            newer, older = self._runs.pop(), self._runs.pop()
-            self._runs.append(self._merged(older, newer))
-        return self._runs[0].frame.drop(_HASH)
+            few = kept(self._few, self._few.get_column(column) > limit)
+            self._few = None if few.is_empty() else few
+        runs = []
+        for run in self._runs:
+            mask = run.frame.get_column(column) > limit
+            frame = run.frame if mask.all() else kept(run.frame, mask)
+            if not frame.is_empty():
+                runs.append(run if frame is run.frame else Run(frame, run.hashes.filter(mask)))
+        self._runs = runs
 
-    def _replaced(self, older: pl.DataFrame, newer: pl.DataFrame) -> pl.DataFrame:
-        if self._names is not None:
-            older = join_on(older, newer.select(self._names), self._names, "anti")
+    def total(self) -> int:
+        """Return what went into all rows, counted from them."""
+        assert self._counted is not None, "only an arrangement that was told how can count"
+        if self._few is not None:
+            return int(self._few.get_column(self._counted.total).sum())
+        # A row may stand in several runs: each says what it added.
+        return sum(int(run.frame.get_column(self._counted.added).sum()) for run in self._runs)
+
+    def frames(self) -> Sequence[pl.DataFrame]:
+        """Return what ``restore`` takes; a frame that did not change is the same object as before."""
+        return [run.frame for run in self._runs] if self._few is None else [self._few]
+
+    def restore(self, frames: Sequence[pl.DataFrame]) -> None:
+        """Take the rows back, in an arrangement that is empty."""
+        if len(frames) == 1 and frames[0].height <= FEW_ROWS:
+            self._few = frames[0]
+        elif len(frames) == 1:
+            self._runs = [self._first_run(frames[0])]
+        else:
+            self._runs = [_run(frame, self._keys) for frame in frames]
+
+    def _among_few(self, few: pl.DataFrame, keys: pl.DataFrame) -> Found | None:
+        wanted = self._keys
+        # A column that has one value on both sides need not be joined on.
+        for name in reversed(self._keys[1:]):
+            if few.get_column(name).dtype == pl.Int64() and (one := only_value(few.get_column(name))) is not None:
+                other = only_value(keys.get_column(name))
+                if other is not None and other != one:
+                    return None
+                if other is not None:
+                    wanted = [key for key in wanted if key != name]
+        rows = join_on(few.with_row_index(_PLACE), picked(keys, wanted), wanted, "semi")
+        if rows.is_empty():
+            return None
+        return Found(picked(rows, few.columns), few, rows.get_column(_PLACE))
+
+    def _replaced(self, older: pl.DataFrame, newer: pl.DataFrame, instead_of: Found | None) -> pl.DataFrame:
+        if instead_of is not None and instead_of.among is older and instead_of.places is not None:
+            stays = repeated("", True, older.height).scatter(instead_of.places, False)
+            older = kept(older, stays)
+        elif self._names is not None:
+            older = join_on(older, picked(newer, self._names), self._names, "anti")
         return stacked([older, newer]).rechunk()
 
+    def _first_run(self, rows: pl.DataFrame) -> Run:
+        if self._counted is not None:
+            rows = rows.with_columns(pl.col(self._counted.total).alias(self._counted.added))
+        return _run(rows, self._keys)
+
     def _merged(self, older: Run, newer: Run) -> Run:
-        both = stacked([older.frame, newer.frame])
-        if self._names is not None:
+        both = stacked([run.frame.hstack([run.hashes]) for run in (older, newer)])
+        if self._names is not None and self._counted is not None:
+            added = self._counted.added
+            rest = [pl.col(name).last() for name in both.columns if name != added and name not in self._names]
+            whole = both.group_by(self._names).agg(*rest, pl.col(added).sum())
+            both = picked(whole, both.columns)
+        elif self._names is not None:
             both = both.unique(self._names, keep="last", maintain_order=True)
-        return Run(both.sort(_HASH))
+        return _split(both.sort(_HASH))
 
 
 def stacked(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
@@ -121,11 +206,15 @@ def stacked(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
 
 
 def _hashes(frame: pl.DataFrame, keys: list[str]) -> pl.Series:
-    return frame.select(keys).hash_rows(_SEED)
+    return picked(frame, keys).hash_rows(_SEED)
 
 
 def _run(rows: pl.DataFrame, keys: list[str]) -> Run:
-    return Run(rows.hstack([_hashes(rows, keys).alias(_HASH)]).sort(_HASH))
+    return _split(rows.hstack([_hashes(rows, keys).alias(_HASH)]).sort(_HASH))
+
+
+def _split(rows: pl.DataFrame) -> Run:
+    return Run(rows.drop(_HASH), rows.get_column(_HASH))
 
 
 def _matches(run: Run, hashes: pl.Series) -> pl.DataFrame | None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import polars as pl
 
 from thalweg.engine.embedded.buckets import Slice
+from thalweg.engine.embedded.direct import repeated
+from thalweg.engine.embedded.partial import END
 from thalweg.engine.embedded.rows import ROW, TIME, WATERMARK, WHY, Rows, visible
 from thalweg.plan.windows import Window
 
-_FIRST, _LAST, _FROM = "__first", "__last", "__from"
+LAST: Final = "__last"
+"""The end of the last of a row's windows (Int64); ``END`` is that of the first."""
+
+_FROM: Final = "__from"
 _FEW_SLICES = 24
 
 
@@ -42,6 +48,45 @@ def assign(window: Window, rows: Rows, prepared: pl.DataFrame) -> Assigned:
         return _split_late(window, rows, prepared)
     parts = list(_slices(window, rows, prepared))
     return Assigned(parts, None, prepared.height - sum(part.height for _, part in parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Rows beside their windows.
+
+    Attributes:
+        frame: The rows that are in time, with ``END`` and, where windows may overlap, ``LAST``.
+        late: The rows that are late, one for each window that they missed, with its bounds.
+        outside: How many rows belong to no window.
+    """
+
+    frame: pl.DataFrame
+    late: Rows | None
+    outside: int
+
+
+def label(window: Window, rows: Rows, prepared: pl.DataFrame) -> Labelled:
+    """Say of each row which windows it belongs to; those that belong to none are left out.
+
+    Args:
+        window: The windows.
+        rows: The rows; those with ``WATERMARK`` are tested for being late.
+        prepared: What to label: a frame with the rows' ``TIME``, row by row the same.
+    """
+    if WATERMARK in rows.frame.columns:
+        return _labelled_late(window, rows, prepared)
+    first, last = window.first_end(rows.low), window.last_end(rows.low)
+    if (first, last) == (window.first_end(rows.high), window.last_end(rows.high)) and first <= last:
+        ends = [repeated(END, first, prepared.height)]
+        if window.kind != "tumbling":
+            ends.append(repeated(LAST, last, prepared.height))
+        return Labelled(prepared.hstack(ends), None, 0)
+    if window.kind == "tumbling":
+        return Labelled(prepared.with_columns(_first(window).alias(END)), None, 0)
+    inside = prepared.with_columns(_first(window).alias(END), _last(window).alias(LAST))
+    if window.every_us > window.size_us:
+        inside = inside.filter(pl.col(END) <= pl.col(LAST))
+    return Labelled(inside, None, prepared.height - inside.height)
 
 
 def window_columns(names: tuple[str, ...]) -> tuple[str, str]:
@@ -83,27 +128,32 @@ def _slices(window: Window, rows: Rows, prepared: pl.DataFrame) -> Iterator[tupl
 
 def _split_late(window: Window, rows: Rows, prepared: pl.DataFrame) -> Assigned:
     """Split rows, some of which may be late, by the windows that they belong to and are not late for."""
+    labelled = _labelled_late(window, rows, prepared)
+    return Assigned(list(_parted(labelled.frame)), labelled.late, labelled.outside)
+
+
+def _labelled_late(window: Window, rows: Rows, prepared: pl.DataFrame) -> Labelled:
     frame = rows.frame
-    ends = frame.select(_first(window).alias(_FROM), _first_not_late(window).alias(_FIRST), _last(window).alias(_LAST))
-    good = list(_parted(pl.concat([prepared, ends.select(_FIRST, _LAST)], how="horizontal")))
-    stop = pl.min_horizontal(pl.col(_FIRST), pl.col(_LAST) + window.every_us)
-    missed = ends.select(pl.col(_FROM), stop.alias(_FIRST))
-    is_late = missed.get_column(_FIRST) > missed.get_column(_FROM)
-    outside = int((ends.get_column(_FROM) > ends.get_column(_LAST)).sum())
+    ends = frame.select(_first(window).alias(_FROM), _first_not_late(window).alias(END), _last(window).alias(LAST))
+    good = pl.concat([prepared, ends.select(END, LAST)], how="horizontal").filter(pl.col(END) <= pl.col(LAST))
+    stop = pl.min_horizontal(pl.col(END), pl.col(LAST) + window.every_us)
+    missed = ends.select(pl.col(_FROM), stop.alias(END))
+    is_late = missed.get_column(END) > missed.get_column(_FROM)
+    outside = int((ends.get_column(_FROM) > ends.get_column(LAST)).sum())
     if not is_late.any():
-        return Assigned(good, None, outside)
+        return Labelled(good, None, outside)
     names = visible(frame).columns
     start, end = window_columns(tuple(names))
     hidden = [name for name in (TIME, WATERMARK, WHY, ROW) if name in frame.columns]
     late = (
         pl.concat([frame.select(*names, *hidden), missed], how="horizontal")
         .filter(is_late)
-        .with_columns(pl.int_ranges(_FROM, _FIRST, window.every_us).alias("__end"))
-        .explode("__end")
-        .with_columns(_timestamp(_start(window, pl.col("__end"))).alias(start), _timestamp(pl.col("__end")).alias(end))
+        .with_columns(pl.int_ranges(_FROM, END, window.every_us).alias(END))
+        .explode(END)
+        .with_columns(_timestamp(_start(window, pl.col(END))).alias(start), _timestamp(pl.col(END)).alias(end))
         .select(*names, start, end, *hidden)
     )
-    return Assigned(good, Rows(late, rows.low, rows.high, rows.origin), outside)
+    return Labelled(good, Rows(late, rows.low, rows.high, rows.origin), outside)
 
 
 def end_column(window: Window, end: int) -> tuple[pl.Expr, pl.Expr]:
@@ -114,13 +164,27 @@ def end_column(window: Window, end: int) -> tuple[pl.Expr, pl.Expr]:
     )
 
 
+def bounds_of(window: Window, ends: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Return the columns of windows that say where each starts and ends.
+
+    Args:
+        window: The windows.
+        ends: Their ends.
+    """
+    timestamp = pl.Datetime("us", "UTC")
+    starts = ends - window.size_us
+    if window.kind == "cumulating":
+        starts = ends - 1 - (ends - 1 - window.offset_us) % window.size_us
+    return starts.cast(timestamp).alias("window_start"), ends.cast(timestamp).alias("window_end")
+
+
 def _split(window: Window, prepared: pl.DataFrame) -> Iterator[tuple[Slice, pl.DataFrame]]:
-    yield from _parted(prepared.with_columns(_first(window).alias(_FIRST), _last(window).alias(_LAST)))
+    ends = prepared.with_columns(_first(window).alias(END), _last(window).alias(LAST))
+    yield from _parted(ends.filter(pl.col(END) <= pl.col(LAST)))
 
 
 def _parted(frame: pl.DataFrame) -> Iterator[tuple[Slice, pl.DataFrame]]:
-    inside = frame.filter(pl.col(_FIRST) <= pl.col(_LAST))
-    for key, part in inside.partition_by([_FIRST, _LAST], as_dict=True, include_key=False).items():
+    for key, part in frame.partition_by([END, LAST], as_dict=True, include_key=False).items():
         yield (int(key[0]), int(key[1])), part
 
 

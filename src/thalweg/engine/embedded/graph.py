@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from thalweg.engine.embedded.changing import ChangingAggregate
-from thalweg.engine.embedded.outputs import Outlet
+from thalweg.engine.embedded.fused import Fused, nodes_fused
+from thalweg.engine.embedded.outputs import Outlet, SinkOutlet
 from thalweg.engine.embedded.rows import NEVER, Rows, combined_watermark
 from thalweg.engine.embedded.stage import Output, Stage
-from thalweg.engine.embedded.stateless import Exploded, Fused, MappedBatches, MappedRows, United, nodes_fused
+from thalweg.engine.embedded.stateless import Exploded, MappedBatches, MappedRows, United
 from thalweg.engine.embedded.taps import Tap, error_rows, late_rows
 from thalweg.engine.embedded.windowed import ClosingWindows
 from thalweg.plan import nodes as n
@@ -106,6 +107,14 @@ class Graph:
         return any(
             isinstance(v.stage, (Outlet, ChangingAggregate)) or v.late_to or v.errors_to for v in self._reached(read)
         )
+
+    def time_used_below(self, read: Vertex) -> bool:
+        """Tell whether something that a source's rows reach looks at their event time."""
+        return any(v.stage is not None and v.stage.uses_time for v in self._reached(read))
+
+    def plain_below(self, read: Vertex) -> bool:
+        """Tell whether a source's rows reach filters, projections and outlets alone, which hold few of them."""
+        return all(v.stage is None or isinstance(v.stage, (Fused, SinkOutlet)) for v in self._reached(read))
 
     def rejects_below(self, read: Vertex) -> bool:
         """Tell whether rows may be rejected behind a step that changes their number."""

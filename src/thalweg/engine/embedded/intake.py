@@ -27,6 +27,13 @@ from thalweg.engine.embedded.stage import RejectedRow
 from thalweg.plan.nodes import Read
 from thalweg.plan.windows import Window
 
+STEP_ROWS: Final = 262_144
+"""Rows that a step takes from a partition at the most, if nothing else is asked for and something below keeps rows."""
+MOST_STEP_ROWS: Final = 2_097_152
+"""The same where nothing below keeps rows; so many fill two cores."""
+STEP_BYTES: Final = 64 * 2**20
+"""Bytes that a step of more than STEP_ROWS may have."""
+
 GATHER_ROWS: Final = 65_536
 GATHER_BYTES: Final = 16 * 2**20
 
@@ -115,6 +122,8 @@ class Intake:
         eager: Whether something downstream wants every row at once.
         number: The read's number in the plan.
         numbered: Whether rows carry their number, for the places of rows that user code rejects.
+        timed: Whether something downstream looks at the rows' event time.
+        plain: Whether its rows reach only what holds few of them, so that a step may be large.
         partitions: By name.
         exceptions: What was recorded of idle and new partitions.
     """
@@ -126,6 +135,8 @@ class Intake:
     eager: bool
     numbered: bool
     number: int
+    timed: bool = True
+    plain: bool = False
     partitions: dict[str, Partition] = field(default_factory=dict)
     exceptions: list[TimeException] = field(default_factory=list)
     replayed: Sequence[TimeException] = ()
@@ -133,6 +144,7 @@ class Intake:
     _pending: list[Pending] = field(default_factory=list)
     _rows: int = 0
     _bytes: int = 0
+    _row_bytes: int = 0
     _last: int = NEVER
     _time: EventTime | None = None
     _conformer: Conformer | None = None
@@ -274,24 +286,40 @@ class Intake:
         """Whether enough waits to be worth a step."""
         return self._rows >= GATHER_ROWS or self._bytes >= GATHER_BYTES
 
+    @property
+    def step_rows(self) -> int:
+        """Rows that a step takes from a partition at the most, if nothing else is asked for.
+
+        Where nothing below keeps rows it grows with a backlog, as a query costs about a millisecond beside its rows:
+        up to half of what was read before, so that the first results come soon, and up to a bound in bytes.
+        """
+        if not self.plain:
+            return STEP_ROWS
+        fitting = min(STEP_BYTES // max(self._row_bytes, 1), MOST_STEP_ROWS)
+        return max(STEP_ROWS, min(fitting, self.entry.rows_in // 2))
+
     def take(self) -> Rows | None:
         """Return all that waits."""
         if not self._pending:
             return None
         pending, self._pending = self._pending, []
+        self._row_bytes = self._bytes // self._rows
         self._rows = self._bytes = 0
         # Rows of one partition side by side, so that running maxima go over whole runs.
         pending.sort(key=lambda p: p.partition.name)
         frame = to_frame(pa.Table.from_batches([p.data for p in pending]))
         if self._time is None:
             return Rows(self._with_numbers(frame), origin=_origin(pending))
+        low, high = min(p.low for p in pending), max(p.high for p in pending)
+        if not self.timed:
+            return Rows(self._with_numbers(frame), low, high, _origin(pending))
         frame = frame.hstack([self._times(frame, pending).alias(TIME)])
         late = self._late_possible(pending)
         if late:
             frame = frame.hstack(_watermarks(frame.get_column(TIME), pending, self.read.lateness_us))
         if late or self.numbered:
             frame = self._numbered(frame)
-        return Rows(frame, min(p.low for p in pending), max(p.high for p in pending), _origin(pending))
+        return Rows(frame, low, high, _origin(pending))
 
     def _with_numbers(self, frame: pl.DataFrame) -> pl.DataFrame:
         return self._numbered(frame) if self.numbered else frame

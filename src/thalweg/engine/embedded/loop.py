@@ -14,12 +14,12 @@ from typing import Final
 import pyarrow as pa
 
 from thalweg.core.errors import PlanError, SinkError, StoppedError, near
-from thalweg.core.ports import Nothing, Sink
+from thalweg.core.ports import Bounded, Nothing, Sink
 from thalweg.engine.contract import Progress, Report, RunOptions
 from thalweg.engine.embedded import ledger
 from thalweg.engine.embedded.checkpoint import Checkpoints, prints_of
 from thalweg.engine.embedded.graph import Graph, Vertex
-from thalweg.engine.embedded.intake import Intake, Partition
+from thalweg.engine.embedded.intake import STEP_ROWS, Intake, Partition
 from thalweg.engine.embedded.ledger import Entry
 from thalweg.engine.embedded.outputs import Outlet, SinkOutlet, ViewOutlet
 from thalweg.engine.embedded.prefetch import Prefetched
@@ -29,9 +29,6 @@ from thalweg.engine.embedded.tray import Tray
 from thalweg.plan.fingerprint import fingerprints
 from thalweg.plan.nodes import Plan, Read, ViewOutput, Write, key_of
 from thalweg.plan.show import step_name
-
-STEP_ROWS: Final = 262_144
-"""Rows that a step takes from a partition at the most, if nothing else is asked for."""
 
 _GATHER_S: Final = 0.05
 """How long rows of a live run may wait for company."""
@@ -161,6 +158,8 @@ class EmbeddedRun:
             outlet.begin(self._epoch, fresh=options.fresh)
         for intake in self._intakes:
             intake.source = intake.read.source.open(intake.read.schema)
+            if options.until is not None and isinstance(intake.source, Bounded):
+                intake.source.bound(complete=options.until == "end")
             self._discover(intake)
         return False
 
@@ -208,10 +207,10 @@ class EmbeddedRun:
 
     def _read(self) -> bool:
         """Take from every partition what is there, up to a limit; return whether there was anything."""
-        limit = self._options.max_step_rows or STEP_ROWS
         got = False
         if self._options.pick is None:
             for intake in self._intakes:
+                limit = self._options.max_step_rows or intake.step_rows
                 for partition in intake.partitions.values():
                     if not partition.exhausted:
                         got = self._take(intake, partition, limit) or got
@@ -314,7 +313,8 @@ class EmbeddedRun:
     def _discover(self, intake: Intake) -> None:
         source = intake.source
         assert source is not None, "a source is open before its partitions are asked for"
-        for name in source.partitions():
+        # A partition that was read before is read on, also if it is not among those that are there now.
+        for name in dict.fromkeys([*source.partitions(), *intake.partitions]):
             partition = intake.partitions.get(name)
             if partition is None:
                 partition = intake.partitions[name] = Partition(name)
@@ -414,6 +414,8 @@ class EmbeddedRun:
             windows=graph.windows_below(vertex),
             eager=graph.eager_below(vertex),
             numbered=graph.rejects_below(vertex),
+            timed=graph.time_used_below(vertex),
+            plain=graph.plain_below(vertex),
             number=number,
             replayed=self._options.replay,
         )

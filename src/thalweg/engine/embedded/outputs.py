@@ -10,11 +10,11 @@ from typing import Final
 import polars as pl
 import pyarrow as pa
 
-from thalweg.columnar.frames import empty_frame, to_table
+from thalweg.columnar.frames import empty_frame, in_order, to_table
 from thalweg.core.ports import Sink, SinkWriter, WriteRequest
 from thalweg.engine.embedded.arrangement import stacked
 from thalweg.engine.embedded.bounded import BoundedQueue
-from thalweg.engine.embedded.rows import WEIGHT, Rows, visible
+from thalweg.engine.embedded.rows import WEIGHT, Rows
 from thalweg.engine.embedded.stage import Output, Stage
 from thalweg.engine.embedded.stored import portable, restored
 from thalweg.plan.nodes import ViewOutput, Write
@@ -28,6 +28,8 @@ _LOOK_S: Final = 0.2
 
 class Outlet(Stage):
     """The end of a stream."""
+
+    uses_time = False
 
     def begin(self, epoch: int, *, fresh: bool) -> None:
         """Open what is written to."""
@@ -70,9 +72,9 @@ class SinkOutlet(Outlet):
         self._thread.start()
 
     def process(self, inputs: Sequence[Rows], watermark: int) -> Output:
-        frames = [visible(rows.frame, weight=True) for rows in inputs]
+        frames = [in_order(rows.frame, self._schema.names) for rows in inputs]
         if frames:
-            frame = stacked([part.select(self._schema.names) for part in frames])
+            frame = stacked(frames)
             self._count(frame.height)
             self._put(to_table(frame, self._schema))
         return Output()

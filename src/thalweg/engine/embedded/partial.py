@@ -19,10 +19,13 @@ from typing import Final, Literal
 
 import polars as pl
 
+from thalweg.engine.embedded.direct import AS_WRITTEN, FEW_ROWS, only_value
 from thalweg.engine.embedded.joining import join_on
 
 COUNT: Final = "__n"
 """Rows in the group; every partial has it, so that the ledger can be counted from state."""
+END: Final = "__end"
+"""The end of the group's window (Int64), where it is a key: where windows share one partial."""
 
 _INT_LIMIT = 2**63
 _FLOAT_LIMIT = 1e300
@@ -150,7 +153,7 @@ class IntegerSum(Flat):
 
     def aligned(self, main: pl.DataFrame, bound: float) -> Exprs:
         wide = _width(bound)
-        return [] if main.schema[self.column("s")] in (wide, pl.Int128()) else [pl.col(self.column("s")).cast(wide)]
+        return [] if main.schema[self.column("s")] == wide else [pl.col(self.column("s")).cast(wide)]
 
     def merge(self, bound: float) -> Exprs:
         parts = [pl.col(self.column("s")).sum()]
@@ -360,12 +363,16 @@ class Folding:
         keys: The (prepared) key columns.
         flats: Aggregates held in the main frame.
         sides: Aggregates with side frames.
+        carried: What else the main frame of merged partials has, made from a group's parts in their order.
     """
 
-    def __init__(self, keys: Sequence[str], flats: Sequence[Flat], sides: Sequence[Side]) -> None:
+    def __init__(
+        self, keys: Sequence[str], flats: Sequence[Flat], sides: Sequence[Side], carried: Sequence[pl.Expr] = ()
+    ) -> None:
         self.keys = list(keys)
         self.flats = list(flats)
         self.sides = {side.number: side for side in sides}
+        self._carried = list(carried)
         self.runs_user_code = any(side.runs_user_code for side in sides)
 
     def fold(self, rows: pl.DataFrame, before: Partial | None = None) -> Partial:
@@ -382,8 +389,13 @@ class Folding:
 
     def merge(self, partials: Sequence[Partial]) -> Partial:
         """Return one partial for several."""
-        if len(partials) == 1:
-            return partials[0]
+        return partials[0] if len(partials) == 1 else self._merged(partials, self._carried)
+
+    def regrouped(self, partial: Partial) -> Partial:
+        """Return the partial with one row per group, of one that has several; nothing is carried."""
+        return self._merged([partial], ())
+
+    def _merged(self, partials: Sequence[Partial], carried: Sequence[pl.Expr]) -> Partial:
         bounds: dict[int, float] = {}
         for partial in partials:
             for number, bound in partial.bounds.items():
@@ -392,7 +404,7 @@ class Folding:
         for partial in partials:
             needed = [e for flat in self.flats for e in flat.aligned(partial.main, bounds.get(flat.number, 0))]
             frames.append(partial.main.with_columns(needed) if needed else partial.main)
-        parts = [pl.col(COUNT).sum()]
+        parts = [pl.col(COUNT).sum(), *carried]
         for flat in self.flats:
             parts += flat.merge(bounds.get(flat.number, 0))
         main = grouped(pl.concat(frames, how="diagonal" if _differ(frames) else "vertical"), self.keys, parts)
@@ -402,10 +414,24 @@ class Folding:
         }
         return Partial(main, sides, bounds)
 
-    def finish(self, partial: Partial) -> pl.DataFrame:
-        """Return keys, COUNT, one result column per aggregate, and a flag for sums that do not fit."""
+    def finish(self, partial: Partial, show: Sequence[pl.Expr] | None = None) -> pl.DataFrame:
+        """Return keys, COUNT, one result column per aggregate, and a flag for sums that do not fit.
+
+        Shape: one row per group, in the order of the partial's main frame.
+
+        Args:
+            partial: The parts.
+            show: What to make of those columns and return instead, beside the keys.
+        """
         results = [e for flat in self.flats for e in flat.finish(partial.main)]
-        frame = partial.main.select(*self.keys, COUNT, *results)
+        query = partial.main.lazy().select(*self.keys, COUNT, *results)
+        if self.sides:
+            query = self._beside(query.collect(engine="in-memory"), partial).lazy()
+        if show is not None:
+            query = query.select(*self.keys, *show)
+        return query.collect(engine="in-memory", optimizations=AS_WRITTEN)
+
+    def _beside(self, frame: pl.DataFrame, partial: Partial) -> pl.DataFrame:
         for number, side in self.sides.items():
             frame = join_on(frame, side.finish(partial.sides[number]), self.keys, "left")
             if (empty := side.empty()) is not None:
@@ -425,8 +451,14 @@ def greatest(values: pl.Series) -> float:
 
 def grouped(frame: pl.DataFrame, keys: list[str], parts: Exprs) -> pl.DataFrame:
     """Return the parts per group, on the engine that is faster for so many rows."""
-    engine: Literal["streaming", "in-memory"] = "streaming" if frame.height >= _STREAMING_ROWS else "in-memory"
-    return frame.lazy().group_by(keys).agg(parts).collect(engine=engine)
+    if frame.height > FEW_ROWS:
+        engine: Literal["streaming", "in-memory"] = "streaming" if frame.height >= _STREAMING_ROWS else "in-memory"
+        return frame.lazy().group_by(keys).agg(parts).collect(engine=engine)
+    # Most steps are of one window, and to group by two columns takes longer than by one.
+    if len(keys) > 1 and keys[-1] == END and only_value(frame.get_column(END)) is not None:
+        keys, parts = keys[:-1], [pl.col(END).first(), *parts]
+    query = frame.lazy().group_by(keys, maintain_order=True).agg(parts)
+    return query.collect(engine="in-memory", optimizations=AS_WRITTEN)
 
 
 def _differ(frames: Sequence[pl.DataFrame]) -> bool:

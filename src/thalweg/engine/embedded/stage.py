@@ -6,6 +6,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import polars as pl
 
@@ -60,7 +61,10 @@ class Stage(ABC):
         node: The plan's node (of several fused ones the last).
         entry: Its counts in the ledger.
         watermark: Its operator watermark after the last step.
+        uses_time: Whether it looks at the rows' event time.
     """
+
+    uses_time: ClassVar[bool] = True
 
     def __init__(self, node: Node, name: str) -> None:
         self.node = node

@@ -1,4 +1,4 @@
-"""Operators that remember nothing: fused expressions, user functions over rows and batches, union."""
+"""Operators that remember nothing: lists taken apart, union, user functions over rows and batches."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import polars as pl
 import pyarrow as pa
 
 from thalweg.columnar.conform import Conformer
-from thalweg.columnar.expressions import compile_expr, reason_of
 from thalweg.columnar.frames import empty_frame, to_frame, to_table
 from thalweg.core.python_rows import decode_rows
-from thalweg.engine.embedded.rows import HIDDEN, LENGTH, WEIGHT, Rows, visible
+from thalweg.engine.embedded.rows import HIDDEN, WEIGHT, Rows, visible
 from thalweg.engine.embedded.stage import (
     Output,
     RejectedRow,
@@ -24,50 +23,13 @@ from thalweg.engine.embedded.stage import (
     unfit_for_python,
     without_bad_rows,
 )
-from thalweg.plan.nodes import Explode, Filter, MapBatches, MapRows, Node, Project, Union, Unnest
-
-_LENGTH = pl.int_range(pl.len()).alias(LENGTH)
-"""Keeps a selection of constants alone as long as the frame."""
-
-Fusible = Filter | Project | Unnest
-
-
-class Fused(Stage):
-    """Filters and projections in a row, run as one lazy query."""
-
-    def __init__(self, nodes: Sequence[Fusible], name: str) -> None:
-        super().__init__(nodes[-1], name)
-        self._nodes = list(nodes)
-        self._compiled = [_compiled(node) for node in nodes]
-
-    def process(self, inputs: Sequence[Rows], watermark: int) -> Output:
-        out = Output()
-        for rows in inputs:
-            frame = rows.frame
-            hidden = [name for name in HIDDEN if name in frame.columns]
-
-            def attempt(part: pl.DataFrame, hidden: Sequence[str] = hidden) -> pl.DataFrame:
-                lazy = part.lazy()
-                for node, compiled in zip(self._nodes, self._compiled, strict=True):
-                    lazy = _applied(lazy, node, compiled, hidden)
-                return lazy.collect(engine="in-memory")
-
-            results, bad = without_bad_rows(frame, attempt)
-            self.entry.rows_in += frame.height
-            self.entry.pairs += frame.height
-            self.entry.rejected += len(bad)
-            for number, error in bad:
-                row = visible(frame[number : number + 1])
-                out.rejected.append(RejectedRow(rows.place(frame, number), reason_of(error), row))
-            kept = sum(result.height for result in results)
-            self.entry.filtered += frame.height - len(bad) - kept
-            self.entry.passed += kept
-            out.rows += [rows.replaced(result) for result in results if result.height]
-        return out
+from thalweg.plan.nodes import Explode, MapBatches, MapRows, Union
 
 
 class Exploded(Stage):
     """A row for each item of a list."""
+
+    uses_time = False
 
     def __init__(self, node: Explode, name: str) -> None:
         super().__init__(node, name)
@@ -83,6 +45,8 @@ class Exploded(Stage):
 
 class United(Stage):
     """The rows of several streams."""
+
+    uses_time = False
 
     def __init__(self, node: Union, name: str) -> None:
         super().__init__(node, name)
@@ -103,6 +67,8 @@ class United(Stage):
 
 class MappedRows(Stage):
     """A user's function over rows as dicts."""
+
+    uses_time = False
 
     def __init__(self, node: MapRows, name: str) -> None:
         super().__init__(node, name)
@@ -181,6 +147,8 @@ class MappedRows(Stage):
 class MappedBatches(Stage):
     """A user's function over Arrow tables, as many rows out as in."""
 
+    uses_time = False
+
     def __init__(self, node: MapBatches, name: str) -> None:
         super().__init__(node, name)
         self._function = node.function
@@ -229,22 +197,6 @@ class MappedBatches(Stage):
         return to_frame(conformed.data)
 
 
-def _applied(lazy: pl.LazyFrame, node: Fusible, compiled: Any, hidden: Sequence[str]) -> pl.LazyFrame:
-    if isinstance(node, Filter):
-        return lazy.filter(compiled)
-    if isinstance(node, Project):
-        return lazy.select(*compiled, *hidden, _LENGTH).drop(LENGTH)
-    return lazy.unnest(compiled).select(*node.schema.names, *hidden)
-
-
-def _compiled(node: Fusible) -> Any:  # what a node compiles to depends on its kind; used by _applied alone
-    if isinstance(node, Filter):
-        return compile_expr(node.predicate, node.input.schema)
-    if isinstance(node, Project):
-        return [compile_expr(expr, node.input.schema).alias(name) for name, expr in node.columns]
-    return node.column
-
-
 def _as_dict(result: Any) -> dict[str, Any]:
     if isinstance(result, dict):
         return result
@@ -270,8 +222,3 @@ def _rejected(rows: Rows, frame: pl.DataFrame, number: int, error: Exception) ->
 
 def _without(frame: pl.DataFrame, rows: Collection[int]) -> pl.DataFrame:
     return frame.with_row_index("__n").filter(pl.col("__n").is_in(list(rows)).not_()).drop("__n")
-
-
-def nodes_fused(node: Node) -> bool:
-    """Tell whether a node can be a part of a fused query."""
-    return isinstance(node, (Filter, Project, Unnest))
