@@ -11,6 +11,8 @@ import cyclopts
 from cyclopts import Parameter, validators
 
 from thalweg import __version__
+from thalweg.cli.fault_commands import error_commands, ledger
+from thalweg.cli.topic_commands import topic_commands
 
 _HELP = """Run event-driven programs over history, over live events, or over both.
 
@@ -46,10 +48,11 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except cyclopts.CycloptsError as error:
         from thalweg.cli.failures import WRONG, Failure, told
 
-        known = next((f"{word} " for word in words if word in ("run", "batch", "plan", "demo")), "")
+        named = ("run", "batch", "plan", "demo", "topic", "errors", "ledger")
+        known = next((f"{word} " for word in words if word in named), "")
         message = f"{error}\nSee: thalweg {known}--help"
         return told(Failure("CommandError", message, None, None, WRONG), "--json" in words)
-    if command.__module__ != __name__:
+    if not command.__module__.startswith("thalweg."):
         command(*bound.args, **bound.kwargs)  # --help and --version
         return 0
     from thalweg.cli.failures import FAILED, guarded
@@ -75,6 +78,9 @@ def command_line() -> cyclopts.App:
         (demo, ("thalweg demo", "thalweg demo flights --seconds 60 --speed 86400", "thalweg demo --list")),
     ):
         app.command(command, help_epilogue="\n".join(["Examples:", "", *(f"  {line}" for line in examples)]))
+    app.command(topic_commands())
+    app.command(error_commands())
+    app.command(ledger, help_epilogue="Examples:\n\n  thalweg ledger clicks")
     return app
 
 

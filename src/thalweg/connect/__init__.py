@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from thalweg.connect._files import files
     from thalweg.connect._flights import flights
     from thalweg.connect._nexmark import nexmark
+    from thalweg.connect._topic import topic
 
-__all__ = ["View", "call", "files", "flights", "memory", "nexmark", "stdout", "view"]
+__all__ = ["View", "call", "files", "flights", "memory", "nexmark", "stdout", "topic", "view"]
 
-_LOADED_WHEN_NAMED = {"files": "_files", "flights": "_flights", "nexmark": "_nexmark"}
+_LOADED_WHEN_NAMED = {"files": "_files", "flights": "_flights", "nexmark": "_nexmark", "topic": "_topic"}
 
 
 def __getattr__(name: str) -> Any:  # a module's attribute may be anything
