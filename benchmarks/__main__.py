@@ -14,7 +14,7 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
-from benchmarks import filtering, hopping, http_ingest, latency, memory, ndjson, tail, tumbling
+from benchmarks import filtering, hopping, http_ingest, latency, log_append, log_read, memory, ndjson, tail, tumbling
 from benchmarks.outcome import Benchmark, WrongAnswerError
 from thalweg.core.ports import Json
 
@@ -27,6 +27,8 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     memory.BENCHMARK,
     http_ingest.BENCHMARK,
     tail.BENCHMARK,
+    log_append.BENCHMARK,
+    log_read.BENCHMARK,
 )
 
 

@@ -20,7 +20,7 @@ import pyarrow.types as t
 from thalweg.columnar.rules import RuleSet
 from thalweg.core.duration import duration_us
 from thalweg.core.errors import PlanError, UnsupportedError, short, user_place
-from thalweg.core.ports import Sink, Source
+from thalweg.core.ports import Readable, Sink, Source, Writable
 from thalweg.core.schema import schema_of
 from thalweg.engine.contract import Engine, Report, Run, RunOptions, Until
 from thalweg.observe.status import following, total_rows
@@ -102,6 +102,8 @@ class App:
             raise PlanError(f"app.read({source.describe()}): its columns are not known; give schema=")
         columns = schema_of(found)
         RuleSet(columns)  # a rule that does not fit its column is a mistake of the program
+        if isinstance(source, Readable):
+            source.check_read(columns)
         for name in columns.names:
             if name.startswith("__") or name == "_weight":
                 raise PlanError(f'the column "{name}" has a name that Thalweg keeps for itself; rename it')
@@ -155,7 +157,11 @@ class App:
         if isinstance(output, ViewOutput):
             if any(isinstance(w.output, ViewOutput) and w.output.name == output.name for w in self._writes):
                 raise PlanError(f'two streams are written to the view "{output.name}"; a view\'s name is used once')
-        elif output.target is not None:
+            self._writes.append(write)
+            return
+        if isinstance(output, Writable) and not write.changing:
+            output.check_write(write.schema)
+        if output.target is not None:
             for node in Plan(self.name, (write,)).nodes():
                 if isinstance(node, Read) and _within(output, node.source):
                     raise PlanError(
@@ -180,7 +186,9 @@ class App:
         """Run live: until stopped, or until the end that is asked for.
 
         Args:
-            data: The directory that keeps the state, ``.thalweg/apps/NAME`` by default; None keeps none.
+            data: The directory that keeps the state, ``.thalweg/apps/NAME`` by default; None keeps none. Late and
+                rejected rows go to the topics ``NAME.late`` and ``NAME.errors`` of the log ``.thalweg/log``, with a
+                directory of your own to the log ``log`` in it.
             until: ``caught-up`` stops at what is there now and keeps open windows for the next run; ``end``
                 declares the input complete and closes everything.
             max_step_rows: The most rows that one step takes from each partition.
@@ -195,9 +203,11 @@ class App:
         """
         if until not in (None, "caught-up", "end"):
             raise PlanError(f'app.run(until={until!r}): allowed are None, "caught-up" and "end"')
-        directory = Path(".thalweg/apps") / self.name if data == _KEPT else None if data is None else Path(data)
+        kept = data == _KEPT
+        directory = Path(".thalweg/apps") / self.name if kept else None if data is None else Path(data)
         options = RunOptions(
             data=directory,
+            log=Path(".thalweg/log") if kept else None,
             until=until,
             max_step_rows=_step_rows(max_step_rows),
             checkpoint_us=duration_us(checkpoint, "checkpoint"),

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.types as t
 
 from thalweg.columnar.rules import RuleSet
+from thalweg.core.envelope import ERROR_SCHEMA
 from thalweg.core.errors import PlanError, near, short, user_place
 from thalweg.core.ports import Sink
 from thalweg.core.schema import Field, Schema, schema_of
@@ -22,12 +23,7 @@ from thalweg.plan.build import BOUNDS, aggregate_node, annotation, check_names, 
 from thalweg.plan.expr import Column, Expr, as_expr, infer, infer_type, is_aggregate, output_name, show
 from thalweg.plan.windows import Duration, Window, as_window
 
-_ERRORS = Schema(
-    tuple(
-        Field(name, pa.binary() if name == "row" else pa.string())
-        for name in ("step", "place", "column", "reason", "traceback", "row", "encoding")
-    )
-)
+_ERRORS = schema_of(ERROR_SCHEMA)
 
 
 class Registry(Protocol):
@@ -97,7 +93,7 @@ class Stream:
 
     @property
     def errors(self) -> Stream:
-        """The rows that this step rejected: ``step, place, column, reason, traceback, row, encoding``."""
+        """The rows that this step rejected: ``step, place, column, reason, traceback, time, row, encoding``."""
         return self._of(n.Errors(input=self._node, schema=_ERRORS, changing=False, timed=False, place=user_place()))
 
     def filter(self, *predicates: object) -> Stream:

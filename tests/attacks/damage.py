@@ -113,7 +113,8 @@ class Damages:
             at = self.rng.randrange(len(data))
             kind = self.rng.choice(WAYS)(data, at, self.rng)
             if bytes(data) != self.files[file]:
-                first = next((i for i, (a, b) in enumerate(zip(data, self.files[file], strict=False)) if a != b), 0)
+                first = next((i for i, (a, b) in enumerate(zip(data, self.files[file], strict=False)) if a != b), None)
+                first = min(len(data), len(self.files[file])) if first is None else first
                 yield Damage(file, kind, first, bytes(data))
 
     def run(self, damages: Iterator[Damage]) -> None:
@@ -158,8 +159,8 @@ class Damages:
                 found = [(one.path, one.position) for one in log.topic("t").verify()]
             except LogDamaged as error:
                 found = [(error.path, error.position)]
-        _same_place(damage, [(str(path), position) for path, position in places])
-        _same_place(damage, [(str(path), position) for path, position in found])
+        _same_place(damage, len(self.files[damage.file]), [(str(path), position) for path, position in places])
+        _same_place(damage, len(self.files[damage.file]), [(str(path), position) for path, position in found])
         if named and not found:
             raise Broken(f"reading says {named[0]!r}, and verify finds nothing")
         return "named" if named or found else "harmless"
@@ -195,12 +196,13 @@ class Damages:
         return []
 
 
-def _same_place(damage: Damage, named: list[tuple[str, int | None]]) -> None:
+def _same_place(damage: Damage, length: int, named: list[tuple[str, int | None]]) -> None:
     """Only the damaged file is named, and some place in it that is not behind the damage."""
     if strangers := [path for path, _ in named if not path.endswith(damage.file)]:
         raise Broken(f"the damage is in {damage.file}, and {strangers[0]} is named")
-    # Inserted bytes damage all that is behind them too: the first place counts.
-    if named and all(position is None or position > damage.first for _, position in named):
+    # Inserted bytes damage all that is behind them too, so the first place counts; and the file is too long then.
+    right = {position for _, position in named if position is not None and position <= damage.first}
+    if named and not right and not any(position == length < len(damage.data) for _, position in named):
         raise Broken(f"the damage is at byte {damage.first}, and only places behind it are named: {named}")
 
 

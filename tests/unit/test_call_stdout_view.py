@@ -39,9 +39,9 @@ def printed(sink: Sink, *steps: pa.Table, changing: bool = False, out: io.String
     """Return what the sink prints, at no terminal unless ``out`` is one."""
     with contextlib.redirect_stdout(out or io.StringIO()) as stream:
         writer = sink.open(request(steps[0], changing))
-        for number, step in enumerate(steps):
+        for step in steps:
             writer.write(step)
-            writer.commit(number)
+            writer.flush()
         writer.close()
     return stream.getvalue()
 
@@ -54,7 +54,7 @@ def test_call_hands_over_every_step() -> None:
     writer = sink.open(request(CHANGES, changing=True))
     writer.write(CHANGES)
     assert seen == [CHANGES]
-    writer.commit(1)
+    writer.flush()
     writer.write(CHANGES.slice(1))
     writer.close()
     assert seen == [CHANGES, CHANGES.slice(1)]

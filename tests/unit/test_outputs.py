@@ -18,7 +18,7 @@ from thalweg.connect import call, memory, view
 from thalweg.core.errors import PlanError, SinkError
 from thalweg.core.ports import WriteRequest
 from thalweg.engine.contract import RunOptions
-from thalweg.engine.embedded import outputs as module
+from thalweg.engine.embedded import delivery as module
 from thalweg.engine.embedded.outputs import ViewOutlet
 
 ROWS = [{"k": "b", "v": 2}, {"k": "a", "v": 9}, {"k": "b", "v": 1}, {"k": "a", "v": 9}]
@@ -51,9 +51,9 @@ class Recorder:
         time.sleep(self._slow_s)
         self._note("write", rows.num_rows)
 
-    def commit(self, epoch: int) -> None:
+    def flush(self) -> None:
         self.threads.add(threading.get_ident())
-        self._note("commit", epoch)
+        self._note("flush")
 
     def close(self) -> None:
         self._note("close")
@@ -70,13 +70,13 @@ def run(sink: Recorder, **options: Any) -> None:
     app.start(RunOptions(until="end", **options))
 
 
-def test_all_rows_are_written_before_the_commit_and_the_sink_is_closed() -> None:
+def test_all_rows_are_written_before_the_checkpoint_and_the_sink_is_closed() -> None:
     sink = Recorder()
     run(sink, max_step_rows=1)
     written = [entry[1] for entry in sink.log if entry[0] == "write"]
     assert sum(written) == len(ROWS)
     assert sink.log[0] == ("open",)
-    assert sink.log[-2:] == [("commit", 1), ("close",)]
+    assert sink.log[-2:] == [("flush",), ("close",)]
     assert len(sink.threads) == 1
     assert threading.get_ident() not in sink.threads
 
@@ -92,13 +92,13 @@ def test_a_sink_is_told_what_it_gets(fresh: bool) -> None:
     assert (request.changing, request.key, request.epoch, request.fresh) == (True, ("k",), 0, fresh)
 
 
-@pytest.mark.parametrize("when", ["open", "write", "commit", "close"])
+@pytest.mark.parametrize("when", ["open", "write", "flush", "close"])
 def test_an_error_of_a_sink_stops_the_run_with_its_own_message(when: str) -> None:
     sink = Recorder(fails_at=when)
     with pytest.raises(SinkError, match=f"the disk is full at {when}; make room"):
         run(sink)
     if when in ("open", "write"):
-        assert ("commit", 1) not in sink.log
+        assert ("flush",) not in sink.log
     if when != "open":
         assert ("close",) in sink.log
 
@@ -121,7 +121,7 @@ def test_when_one_sink_fails_the_others_are_closed() -> None:
     with pytest.raises(SinkError):
         app.start(RunOptions(until="end"))
     assert good.log[-1] == bad.log[-1] == ("close",)
-    assert ("commit", 1) not in bad.log
+    assert ("flush",) not in bad.log
 
 
 def shown(build: Any, **read: Any) -> list[dict[str, Any]]:

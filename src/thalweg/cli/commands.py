@@ -11,7 +11,9 @@ import cyclopts
 from cyclopts import Parameter, validators
 
 from thalweg import __version__
+from thalweg.cli.fault_commands import error_commands, ledger
 from thalweg.cli.serving import create_token, serve
+from thalweg.cli.topic_commands import topic_commands
 
 _HELP = """Run event-driven programs over history, over live events, or over both.
 
@@ -47,7 +49,8 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except cyclopts.CycloptsError as error:
         from thalweg.cli.failures import WRONG, Failure, told
 
-        known = next((f"{word} " for word in words if word in ("run", "batch", "plan", "demo", "serve", "token")), "")
+        named = ("run", "batch", "plan", "demo", "topic", "errors", "ledger", "serve", "token")
+        known = next((f"{word} " for word in words if word in named), "")
         message = f"{error}\nSee: thalweg {known}--help"
         return told(Failure("CommandError", message, None, None, WRONG), "--json" in words)
     if not command.__module__.startswith("thalweg.cli."):
@@ -80,6 +83,9 @@ def command_line() -> cyclopts.App:
     token = cyclopts.App(name="token", help="Make the tokens that thalweg serve asks for.", help_format="plaintext")
     token.command(create_token, name="create")
     app.command(token)
+    app.command(topic_commands())
+    app.command(error_commands())
+    app.command(ledger, help_epilogue="Examples:\n\n  thalweg ledger clicks")
     return app
 
 

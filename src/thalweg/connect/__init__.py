@@ -18,10 +18,17 @@ if TYPE_CHECKING:
     from thalweg.connect._flights import flights
     from thalweg.connect._nexmark import nexmark
     from thalweg.connect._tail import tail
+    from thalweg.connect._topic import topic
 
-__all__ = ["View", "call", "files", "flights", "memory", "nexmark", "stdout", "tail", "view"]
+__all__ = ["View", "call", "files", "flights", "memory", "nexmark", "stdout", "tail", "topic", "view"]
 
-_LOADED_WHEN_NAMED = {"files": "_files", "flights": "_flights", "nexmark": "_nexmark", "tail": "_tail"}
+_LOADED_WHEN_NAMED = {
+    "files": "_files",
+    "flights": "_flights",
+    "nexmark": "_nexmark",
+    "tail": "_tail",
+    "topic": "_topic",
+}
 
 
 def __getattr__(name: str) -> Any:  # a module's attribute may be anything

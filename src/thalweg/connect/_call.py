@@ -58,7 +58,7 @@ class _CallWriter:
                 "mend it or catch the error in it"
             ) from error
 
-    def commit(self, epoch: int) -> None:
+    def flush(self) -> None:
         """The function had the rows already."""
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from thalweg.connect._files_read import Found, OpenFiles, infer_schema
 from thalweg.connect._files_write import FolderWriter, SingleFileWriter
 from thalweg.core.errors import PlanError, SinkError, SourceError
-from thalweg.core.ports import OpenSource, SinkWriter, WriteRequest
+from thalweg.core.ports import EpochWriter, OpenSource, WriteRequest
 from thalweg.core.schema import Schema
 
 Format = Literal["ndjson", "csv", "parquet", "arrow"]
@@ -87,9 +87,9 @@ class Files:
     def open(self, schema: Schema, /) -> OpenSource: ...
 
     @overload
-    def open(self, schema: WriteRequest, /) -> SinkWriter: ...
+    def open(self, schema: WriteRequest, /) -> EpochWriter: ...
 
-    def open(self, schema: Schema | WriteRequest, /) -> OpenSource | SinkWriter:
+    def open(self, schema: Schema | WriteRequest, /) -> OpenSource | EpochWriter:
         """Start to read files of a schema, or to write what is requested.
 
         Raises:
@@ -139,7 +139,7 @@ class Files:
             return [base] if os.path.exists(base) else []
         return [path for path in paths if not os.path.basename(path).startswith(("_", "."))]
 
-    def _writer(self, request: WriteRequest) -> SinkWriter:
+    def _writer(self, request: WriteRequest) -> EpochWriter:
         if _base(self.path) != self.path:
             raise SinkError(f"{self.path} is a pattern; a sink is a folder or a file")
         format_, compression = _kind_of(self.path)

@@ -1,4 +1,4 @@
-"""Writing files: rows wait until the commit, then appear as one file, whole and synced."""
+"""Writing files: an epoch's rows appear as one file, whole and synced, once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,64 +19,150 @@ from thalweg.core.ports import WriteRequest
 
 _IN_MEMORY_BYTES = 64 << 20
 _PART = re.compile(r"part-(\d{8,})\.(?:ndjson|csv|parquet|arrow)")
-_WAITING = "_waiting.arrow"  # a name that a source of files skips
+_WAITING = ".waiting.arrow"  # a name that globs and sources of files skip
+_RECORD = ".thalweg.json"
 
 
 class FolderWriter:
     """Writes one file for each epoch that has rows: ``part-00000042.parquet``.
 
+    An epoch is written under a hidden name and synced; then the record in ``.thalweg.json`` says that it
+    counts, and last the file gets its visible name. What dies in between is finished, or removed, at the
+    next start.
+
     State:
-        The rows since the last commit: in memory, past 64 MiB in a file beside.
+        An epoch's rows while they come in: in memory, past 64 MiB in a file beside.
 
     Raises:
-        SinkError: The folder cannot be made or written to.
+        SinkError: The folder cannot be made or written to, or has the output of another state.
     """
 
     def __init__(self, folder: str, format_: str, request: WriteRequest) -> None:
         self._folder = folder
         self._format = format_
-        self._schema = request.schema
+        self._request = request
         self._replaced: list[str] = []
         with _errors_of(folder):
             os.makedirs(folder, exist_ok=True)
             parts = sorted(name for name in os.listdir(folder) if _PART.fullmatch(name))
+            record = _read_record(folder)
             if request.fresh:
                 self._replaced = parts
-            else:
-                # Left by a run that died before its checkpoint counted: they will be written again.
-                later = [name for name in parts if _epoch(name) > request.epoch]
-                for name in later:
+                record = None
+            elif record is not None and record.run != request.run:
+                raise _foreign(folder, f"the output of another state of the app {record.app}")
+            elif record is None and request.epoch:
+                raise _foreign(folder, "no record any more of what this state has written there")
+            elif record is None:
+                # A batch, or a run without state, has left them: nobody goes on with them.
+                for name in parts:
                     os.remove(os.path.join(folder, name))
-                if later:
-                    _sync_folder(folder)
+            self._record = record or _Record(request.app, request.run, request.term, 0)
+            self._check_term(self._record)
+            self._finish()
+            if not request.fresh:
+                self._write_record(self._record.epoch)
         self._waiting = _Waiting(os.path.join(folder, _WAITING), request.schema)
 
-    def write(self, rows: pa.Table) -> None:
-        """Keep rows for the next commit."""
-        with _errors_of(self._folder):
-            self._waiting.append(rows)
+    def last_epoch(self) -> int:
+        """Return the last epoch that counts."""
+        return self._record.epoch
 
-    def commit(self, epoch: int) -> None:
-        """Write the rows that wait as one file."""
+    def apply(self, epoch: int, rows: Iterator[pa.Table]) -> None:
+        """Write an epoch's rows as one file."""
+        if epoch <= self._record.epoch:
+            return
         name = f"part-{epoch:08d}.{self._format}"
+        hidden = os.path.join(self._folder, f".{name}")
         with _errors_of(self._folder):
-            if self._waiting.rows:
-                _write_whole(os.path.join(self._folder, name), self._waiting, self._schema, self._format, None)
+            try:
+                for table in rows:
+                    self._waiting.append(table)
+                written = self._waiting.rows > 0
+                if written:
+                    _write_synced(hidden, self._waiting, self._request.schema, self._format, None)
+            finally:
+                self._waiting.clear()
+            if self._request.term:
+                now = _read_record(self._folder)
+                if now is None or now.run != self._request.run:
+                    raise _foreign(self._folder, "by now the output of another run")
+                self._check_term(now)
+            self._write_record(epoch)
+            if written:
+                os.replace(hidden, os.path.join(self._folder, name))
             for other in self._replaced:
-                if other != name or not self._waiting.rows:
+                if other != name or not written:
                     os.remove(os.path.join(self._folder, other))
-            if self._replaced:
-                _sync_folder(self._folder)
             self._replaced = []
-            self._waiting.clear()
+            _sync_folder(self._folder)
 
     def close(self) -> None:
-        """Drop what was not committed."""
+        """Drop what was not applied."""
         self._waiting.clear()
+
+    def _check_term(self, record: _Record) -> None:
+        if record.run == self._request.run and record.term > self._request.term:
+            raise SinkError(
+                f"{self._folder} is written by a later start of this app ({record.term}; this is start "
+                f"{self._request.term}); this one must end: stop it"
+            )
+
+    def _finish(self) -> None:
+        """Show the epoch that counts already, and remove what never came to count."""
+        for name in os.listdir(self._folder):
+            if name.startswith(".") and _PART.fullmatch(name[1:]):
+                path = os.path.join(self._folder, name)
+                if _epoch(name[1:]) == self._record.epoch:
+                    os.replace(path, os.path.join(self._folder, name[1:]))
+                else:
+                    os.remove(path)
+        _sync_folder(self._folder)
+
+    def _write_record(self, epoch: int) -> None:
+        """Say which epochs count. Where no state is kept nobody goes on with the output, and there is no record."""
+        self._record = _Record(self._request.app, self._request.run, self._request.term, epoch)
+        if not self._request.term:
+            Path(self._folder, _RECORD).unlink(missing_ok=True)
+            return
+        hidden = os.path.join(self._folder, f"{_RECORD}.tmp")
+        with open(hidden, "wb") as file:
+            file.write(msgspec.json.encode(self._record))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(hidden, os.path.join(self._folder, _RECORD))
+        _sync_folder(self._folder)
+
+
+class _Record(msgspec.Struct, frozen=True):
+    """What a folder says of itself: which state's output it has, and up to which epoch."""
+
+    app: str
+    run: str
+    term: int
+    epoch: int
+
+
+def _read_record(folder: str) -> _Record | None:
+    path = os.path.join(folder, _RECORD)
+    try:
+        with open(path, "rb") as file:
+            return msgspec.json.decode(file.read(), type=_Record)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        raise SinkError(f"{path} is damaged ({error}); restore it from a copy, or name another folder") from error
+
+
+def _foreign(folder: str, what: str) -> SinkError:
+    return SinkError(
+        f"{folder} has {what}. Go on with the state that wrote it (data=), or delete what is in the folder, or name "
+        "another one"
+    )
 
 
 class SingleFileWriter:
-    """Writes one file, which each commit replaces by one with all rows so far.
+    """Writes one file, which each batch replaces as a whole.
 
     Raises:
         SinkError: The file's folder cannot be made.
@@ -91,20 +178,29 @@ class SingleFileWriter:
         folder, name = os.path.split(path)
         with _errors_of(path):
             os.makedirs(folder or ".", exist_ok=True)
-        self._waiting = _Waiting(os.path.join(folder, f"_{name}{_WAITING}"), request.schema)
+        self._waiting = _Waiting(os.path.join(folder, f".{name}{_WAITING}"), request.schema)
 
-    def write(self, rows: pa.Table) -> None:
-        """Keep rows for the next commit."""
-        with _errors_of(self._path):
-            self._waiting.append(rows)
+    def last_epoch(self) -> int:
+        """A batch starts from nothing."""
+        return 0
 
-    def commit(self, epoch: int) -> None:
-        """Write all rows since the start; without any the file is empty."""
+    def apply(self, epoch: int, rows: Iterator[pa.Table]) -> None:
+        """Write all rows; without any the file is empty."""
+        folder, name = os.path.split(self._path)
+        hidden = os.path.join(folder, f".{name}.tmp")
         with _errors_of(self._path):
-            _write_whole(self._path, self._waiting, self._schema, self._format, self._compression)
+            try:
+                for table in rows:
+                    self._waiting.append(table)
+                _write_synced(hidden, self._waiting, self._schema, self._format, self._compression)
+                os.replace(hidden, self._path)
+                _sync_folder(folder or ".")
+            finally:
+                self._waiting.clear()
+                Path(hidden).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Drop what was not committed."""
+        """Drop what was not applied."""
         self._waiting.clear()
 
 
@@ -161,19 +257,11 @@ class _Waiting:
         self._tables, self._size_bytes = [], 0
 
 
-def _write_whole(path: str, waiting: _Waiting, schema: pa.Schema, format_: str, compression: str | None) -> None:
-    """Write a file such that others see it whole or not at all, also after a loss of power."""
-    folder, name = os.path.split(path)
-    hidden = os.path.join(folder, f"_{name}.tmp")
-    try:
-        with open(hidden, "wb") as file:
-            write_rows(file, waiting.tables(), schema, format_, compression)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(hidden, path)
-        _sync_folder(folder or ".")
-    finally:
-        Path(hidden).unlink(missing_ok=True)
+def _write_synced(path: str, waiting: _Waiting, schema: pa.Schema, format_: str, compression: str | None) -> None:
+    with open(path, "wb") as file:
+        write_rows(file, waiting.tables(), schema, format_, compression)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _epoch(name: str) -> int:

@@ -71,7 +71,7 @@ class _StdoutWriter:
         except (OSError, ValueError) as error:  # ValueError: the stream is closed, or cannot hold a character
             raise SinkError(f"the standard output cannot be written: {error}") from error
 
-    def commit(self, epoch: int) -> None:
+    def flush(self) -> None:
         """What was printed cannot be taken back, so it was shown at once."""
 
     def close(self) -> None:

@@ -2,13 +2,13 @@
 
 A source has partitions. Within a partition rows have an order and every cut between two rows has a
 *position*, a JSON value that the source alone understands and from which it can read on. A sink gets
-one Arrow table per step and makes everything visible at each commit.
+one Arrow table per step, or the tables of an epoch once its checkpoint is committed.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -131,7 +131,7 @@ class Source(Protocol):
         """Return one line for the plan, such as ``files(clicks/*.ndjson)``."""
         ...
 
-    def schema(self) -> pa.Schema | None:
+    def schema(self) -> pa.Schema | Schema | None:
         """Return the schema of the data, looking at it where needed; None if it must be declared.
 
         Raises:
@@ -159,9 +159,12 @@ class WriteRequest:
         schema: The columns; a changing stream has ``_weight`` (int64) as the last one.
         changing: Whether rows can be withdrawn.
         key: The columns that name a row, where the plan knows them.
-        epoch: The last checkpoint that was committed, 0 for none: what the sink holds of later
-            ones is from a run that died and is to be removed.
+        epoch: The last checkpoint that was committed, 0 for none.
         fresh: Whether the run starts from nothing and keeps no state (``batch``): the output is replaced.
+        app: The app's name.
+        run: The random id of the state that the rows come from; a new state has a new one.
+        term: How many times a run was started on that state; a sink refuses one that is older than it knows. 0: the
+            run keeps no state, so its output can be replaced, but not be gone on with.
     """
 
     schema: pa.Schema
@@ -169,10 +172,18 @@ class WriteRequest:
     key: tuple[str, ...] | None
     epoch: int
     fresh: bool
+    app: str = ""
+    run: str = ""
+    term: int = 0
 
 
-class SinkWriter(Protocol):
-    """Writes one output. All calls come from one thread."""
+@runtime_checkable
+class StepWriter(Protocol):
+    """Writes one output step by step, as soon as a step is done. All calls come from one thread.
+
+    *Order and delivery*: at least once. The steps since the last checkpoint are written again by the
+    run that goes on after a crash.
+    """
 
     def write(self, rows: pa.Table) -> None:
         """Take the rows of one step.
@@ -182,13 +193,45 @@ class SinkWriter(Protocol):
         """
         ...
 
-    def commit(self, epoch: int) -> None:
-        """Make all that was written since the last commit durable and visible, under this epoch."""
+    def flush(self) -> None:
+        """Hand on all that was written: a checkpoint comes."""
         ...
 
     def close(self) -> None:
-        """Give back what the writer holds; what was not committed is dropped."""
+        """Give back what the writer holds."""
         ...
+
+
+@runtime_checkable
+class EpochWriter(Protocol):
+    """Writes one output epoch by epoch, and records in the target itself which it has. All calls come from one thread.
+
+    *Order and delivery*: exactly once. An epoch is applied when its checkpoint is committed, again if nobody
+    knows whether it was; rows and record become visible in one act, or in acts that can be finished later.
+    """
+
+    def last_epoch(self) -> int:
+        """Return the last epoch that the target has of this state; 0 for none.
+
+        Raises:
+            SinkError: The target cannot be asked.
+        """
+        ...
+
+    def apply(self, epoch: int, rows: Iterator[pa.Table]) -> None:
+        """Write an epoch's rows, whole or not at all; one that the target has already changes nothing.
+
+        Raises:
+            SinkError: They cannot be written, or the target knows a later start of the same state.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what the writer holds."""
+        ...
+
+
+SinkWriter: TypeAlias = "StepWriter | EpochWriter"
 
 
 @runtime_checkable
@@ -222,5 +265,31 @@ class Sink(Protocol):
 
         Raises:
             SinkError: The target cannot be opened.
+        """
+        ...
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A source that knows whether its data can have a declared schema."""
+
+    def check_read(self, schema: Schema) -> None:
+        """Raise where the data cannot have the schema.
+
+        Raises:
+            PlanError: It lacks a column, or has one of another type.
+        """
+        ...
+
+
+@runtime_checkable
+class Writable(Protocol):
+    """A sink whose target has a schema of its own."""
+
+    def check_write(self, schema: Schema) -> None:
+        """Raise where rows of the schema cannot be written.
+
+        Raises:
+            PlanError: The target has other columns.
         """
         ...

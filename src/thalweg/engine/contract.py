@@ -24,6 +24,7 @@ class RunOptions:
 
     Attributes:
         data: The directory that keeps the state; None keeps none.
+        log: The embedded log that gets late and rejected rows, where there is state; ``log`` within it by default.
         until: When to stop: at what is there now, at the end of the input, or (None) when told to.
         max_step_rows: The most rows that one step takes from each partition.
         checkpoint_us: The time between two checkpoints, in microseconds.
@@ -34,6 +35,7 @@ class RunOptions:
     """
 
     data: Path | None = None
+    log: Path | None = None
     until: Until | None = None
     max_step_rows: int | None = None
     checkpoint_us: int = 1_000_000
@@ -41,6 +43,11 @@ class RunOptions:
     clock: Clock = field(default_factory=SystemClock)
     pick: Pick | None = None
     replay: Sequence[TimeException] = ()
+
+    @property
+    def log_path(self) -> Path:
+        """Where the embedded log of late and rejected rows is."""
+        return self.log or (self.data or Path()) / "log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +106,7 @@ class Report:
         views: The views' rows by name.
         late: Late rows: ``step, partition, position, reason, time, watermark, window_start, window_end``,
             ``row`` and its ``encoding``.
-        errors: Rejected rows: ``step, place, column, reason, traceback, row, encoding``.
+        errors: Rejected rows: ``step, place, column, reason, traceback, time, row, encoding``.
         ledger: What became of every row, per step.
         rows_in: Rows read, rejected ones included.
         seconds: How long it took.

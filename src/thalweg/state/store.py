@@ -10,10 +10,11 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -21,6 +22,8 @@ from thalweg.core.errors import StateError
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
+_STARTS = "starts.json"
+_FOLDERS = ("files", "outbox")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,19 @@ class Stored:
 
     file: str
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Which state a run goes on with, and the how-manyth run on it this is.
+
+    Attributes:
+        run: The random id that the state drew when it was new.
+        term: 1 for the first start; each later one has the next higher.
+    """
+
+    run: str
+    term: int
 
 
 class StateStore:
@@ -62,33 +78,29 @@ class StateStore:
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
+    def start(self) -> Start:
+        """Note that a run starts, durably, before it can show itself to any sink.
+
+        Raises:
+            StateError: What is noted of earlier starts is missing or damaged.
+        """
+        body = _load(self.directory / _STARTS)
+        if body is None and (self.directory / _MANIFEST).exists():
+            raise StateError(
+                f"{self.directory / _STARTS} is missing, which names the state; restore it from a copy, or start anew "
+                "elsewhere"
+            )
+        start = Start(secrets.token_hex(16), 1) if body is None else Start(body["run"], body["term"] + 1)
+        self._replace(_STARTS, {"run": start.run, "term": start.term})
+        return start
+
     def load(self) -> dict[str, Any] | None:
         """Return the manifest's body; None if there is none yet.
 
         Raises:
             StateError: It is damaged, or of a later version.
         """
-        path = self.directory / _MANIFEST
-        try:
-            text = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        try:
-            whole = json.loads(text)
-            body: dict[str, Any] = whole["body"]
-            digest = whole["sha256"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise StateError(f"{path} is damaged: {error}; restore it from a copy, or start anew elsewhere") from error
-        if digest != _digest(_dumped(body)):
-            raise StateError(
-                f"{path} is damaged: its checksum is wrong; restore it from a copy, or start anew elsewhere"
-            )
-        if body.get("format") != FORMAT:
-            raise StateError(
-                f"{path} has format {body.get('format')}, this version of Thalweg reads {FORMAT}; use the version that "
-                "wrote it, or start anew elsewhere"
-            )
-        return body
+        return read_manifest(self.directory)
 
     def read(self, stored: Stored) -> pa.Table:
         """Return a file's table.
@@ -117,33 +129,68 @@ class StateStore:
         _write_synced(path, data)
         return Stored(file, _digest(data))
 
-    def drop_parts(self, kinds: Iterable[str], *, after: int) -> None:
-        """Remove the parts of later epochs, which a run that died has written and never committed."""
-        for kind in kinds:
-            folder = self.directory / kind
-            for path in folder.glob("part-*.arrow") if folder.is_dir() else ():
-                if int(path.stem.removeprefix("part-")) > after:
-                    path.unlink()
-
     def commit(self, body: Mapping[str, Any], keep: Iterable[str]) -> None:
-        """Make a manifest the current one; files that it does not name are removed."""
+        """Make a manifest the current one; state files that it does not name are removed."""
+        for folder in _FOLDERS:
+            if (self.directory / folder).is_dir():
+                _sync_directory(self.directory / folder)
+        self._replace(_MANIFEST, body)
+        self.sweep("files", keep)
+
+    def sweep(self, folder: Literal["files", "outbox"], keep: Iterable[str]) -> None:
+        """Remove a folder's files but those to keep: no manifest names the others any more."""
+        named = set(keep)
+        path = self.directory / folder
+        for file in path.iterdir() if path.is_dir() else ():
+            if f"{folder}/{file.name}" not in named:
+                file.unlink(missing_ok=True)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files that no manifest names any more."""
+        for name in names:
+            (self.directory / name).unlink(missing_ok=True)
+
+    def _replace(self, name: str, body: Mapping[str, Any]) -> None:
         whole = dict(body) | {"format": FORMAT}
         text = _dumped({"sha256": _digest(_dumped(whole)), "body": whole})
-        files = self.directory / "files"
-        if files.is_dir():
-            _sync_directory(files)
-        beside = self.directory / f"_{_MANIFEST}"
+        beside = self.directory / f"_{name}"
         _write_synced(beside, text)
-        os.replace(beside, self.directory / _MANIFEST)
+        os.replace(beside, self.directory / name)
         _sync_directory(self.directory)
-        named = set(keep)
-        for path in files.iterdir() if files.is_dir() else ():
-            if f"files/{path.name}" not in named:
-                path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Unlock the directory."""
         os.close(self._lock)
+
+
+def read_manifest(directory: Path) -> dict[str, Any] | None:
+    """Return what the last checkpoint says, also while a run is on; None if there is none yet.
+
+    Raises:
+        StateError: It is damaged, or of a later version.
+    """
+    return _load(directory / _MANIFEST)
+
+
+def _load(path: Path) -> dict[str, Any] | None:
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        whole = json.loads(text)
+        body: dict[str, Any] = whole["body"]
+        digest = whole["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StateError(f"{path} is damaged: {error}; restore it from a copy, or start anew elsewhere") from error
+    if digest != _digest(_dumped(body)):
+        raise StateError(f"{path} is damaged: its checksum is wrong; restore it from a copy, or start anew elsewhere")
+    if body.get("format") != FORMAT:
+        raise StateError(
+            f"{path} has format {body.get('format')}, this version of Thalweg reads {FORMAT}; use the version that "
+            "wrote it, or start anew elsewhere"
+        )
+    return body
 
 
 def _write_synced(path: Path, data: bytes | pa.Buffer) -> None:

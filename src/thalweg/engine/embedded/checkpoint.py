@@ -12,11 +12,13 @@ import polars as pl
 from thalweg.columnar.frames import to_frame
 from thalweg.core.errors import StateError
 from thalweg.engine.contract import TimeException
+from thalweg.engine.embedded import ledger
+from thalweg.engine.embedded.delivery import OutboxDelivery
 from thalweg.engine.embedded.intake import Intake
 from thalweg.engine.embedded.ledger import Entry
 from thalweg.engine.embedded.stage import Stage
-from thalweg.engine.embedded.tray import Tray
-from thalweg.state.store import StateStore, Stored
+from thalweg.state.outbox import Owed
+from thalweg.state.store import Start, StateStore, Stored
 
 _COUNTS = ("rows_in", "pairs", "passed", "filtered", "late", "rejected", "absorbed", "released", "held", "rows_out")
 
@@ -34,8 +36,27 @@ class Checkpoints:
         self._prints = prints
         self._written: dict[str, tuple[pl.DataFrame, Stored]] = {}
         self._number = 0
+        self._outputs: dict[str, tuple[int, Sequence[Owed]]] = {}
 
-    def save(self, epoch: int, stages: Sequence[Stage], intakes: Sequence[Intake], tray: Tray, *, sealed: bool) -> None:
+    def start(self) -> Start:
+        """Note that a run starts on this state."""
+        return self._store.start()
+
+    @property
+    def outputs(self) -> Mapping[str, tuple[int, Sequence[Owed]]]:
+        """By output: the last epoch that had rows for it, and what of them it has not confirmed."""
+        return self._outputs
+
+    def save(
+        self,
+        epoch: int,
+        stages: Sequence[Stage],
+        intakes: Sequence[Intake],
+        deliveries: Mapping[str, OutboxDelivery],
+        entries: Sequence[Entry],
+        *,
+        sealed: bool,
+    ) -> None:
         """Write a checkpoint; only frames that are new since the last are written."""
         files: dict[str, Stored] = {}
         kept: dict[str, tuple[pl.DataFrame, Stored]] = {}
@@ -59,11 +80,14 @@ class Checkpoints:
                     for p in intake.partitions.values()
                 ],
             }
-        for kind, table in zip(("late", "errors"), tray.unsaved(), strict=True):
-            if table.num_rows:
-                self._store.write(f"{kind}/part-{epoch:08d}.arrow", table)
-        self._written = kept
+        body["ledger"] = ledger.table(entries).to_pylist()
+        # An output of an earlier program keeps what it is owed until the program has it again.
+        outputs = self._outputs | {name: (each.last, each.owed()) for name, each in deliveries.items()}
+        body["outputs"] = {name: [last, [each.as_json() for each in owed]] for name, (last, owed) in outputs.items()}
         self._store.commit(body, files)
+        self._written = kept
+        self._store.remove(_files(self._outputs) - _files(outputs))
+        self._outputs = outputs
 
     def load(self, stages: Sequence[Stage], intakes: Sequence[Intake]) -> tuple[int, bool]:
         """Restore the last checkpoint; return its epoch (0: there is none) and whether it is sealed.
@@ -72,8 +96,11 @@ class Checkpoints:
             StateError: It is damaged, or of another program.
         """
         body = self._store.load()
-        epoch = 0 if body is None else int(body["epoch"])
-        self._store.drop_parts(("late", "errors"), after=epoch)
+        if body is not None:
+            self._outputs = {
+                name: (last, [Owed.from_json(each) for each in owed]) for name, (last, owed) in body["outputs"].items()
+            }
+        self._store.sweep("outbox", _files(self._outputs))  # what a run that died was writing
         if body is None:
             return 0, False
         known = {self._prints[id(stage.entry)] for stage in stages}
@@ -101,7 +128,7 @@ class Checkpoints:
                 [TimeException(**e) for e in saved_read["exceptions"]],
                 saved_read["partitions"],
             )
-        return epoch, bool(body["sealed"])
+        return int(body["epoch"]), bool(body["sealed"])
 
     def close(self) -> None:
         """Unlock the directory."""
@@ -114,6 +141,10 @@ class Checkpoints:
         self._number += 1
         table = frame.to_arrow(compat_level=pl.CompatLevel.newest())
         return self._store.write(f"files/{epoch:08d}-{self._number:06d}.arrow", table)
+
+
+def _files(outputs: Mapping[str, tuple[int, Sequence[Owed]]]) -> set[str]:
+    return {each.stored.file for _, owed in outputs.values() for each in owed}
 
 
 def _counts(entry: Entry) -> dict[str, int]:

@@ -6,6 +6,7 @@ their own. Between two steps everything is consistent, so a checkpoint is a cut 
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -17,11 +18,13 @@ from thalweg.core.errors import PlanError, SinkError, StoppedError, near
 from thalweg.core.ports import Bounded, Nothing, Sink
 from thalweg.engine.contract import Progress, Report, RunOptions
 from thalweg.engine.embedded import ledger
+from thalweg.engine.embedded.asides import ASIDES, Aside, Kind
 from thalweg.engine.embedded.checkpoint import Checkpoints, prints_of
+from thalweg.engine.embedded.delivery import Delivery, OutboxDelivery
 from thalweg.engine.embedded.graph import Graph, Vertex
 from thalweg.engine.embedded.intake import STEP_ROWS, Intake, Partition
 from thalweg.engine.embedded.ledger import Entry
-from thalweg.engine.embedded.outputs import Outlet, SinkOutlet, ViewOutlet
+from thalweg.engine.embedded.outputs import Beginning, Outlet, SinkOutlet, ViewOutlet
 from thalweg.engine.embedded.prefetch import Prefetched
 from thalweg.engine.embedded.rows import ALWAYS, LATE_REASONS, NEVER, Rows, combined_watermark
 from thalweg.engine.embedded.stage import Output
@@ -61,6 +64,7 @@ class EmbeddedRun:
         self._held = 0
         self._started_s = self._clock.monotonic_s()
         self._checkpoints: Checkpoints | None = None
+        self._asides: dict[Kind, Aside] = {}
         self._intakes: list[Intake] = []
         self._vertex_of: dict[int, Vertex] = {}
         entries: dict[int, object] = {}
@@ -154,14 +158,29 @@ class EmbeddedRun:
                 vertex.watermark, vertex.idle = intake.last_watermark, intake.watermark() is None
         if sealed:
             return True
-        for outlet in self._outlets:
-            outlet.begin(self._epoch, fresh=options.fresh)
+        self._begin_outputs()
         for intake in self._intakes:
             intake.source = intake.read.source.open(intake.read.schema)
             if options.until is not None and isinstance(intake.source, Bounded):
                 intake.source.bound(complete=options.until == "end")
             self._discover(intake)
         return False
+
+    def _begin_outputs(self) -> None:
+        """Open every output; those of late and rejected rows only where they are owed something."""
+        options = self._options
+        if self._checkpoints is None:
+            beginning = Beginning(self._plan.name, secrets.token_hex(16), fresh=options.fresh)
+        else:
+            start = self._checkpoints.start()
+            beginning = Beginning(
+                self._plan.name, start.run, start.term, self._epoch, False, options.data, self._checkpoints.outputs
+            )
+            self._asides = {kind: Aside(kind, self._plan.name, options.log_path, beginning) for kind in ASIDES}
+        for outlet in self._outlets:
+            outlet.begin(beginning)
+        for aside in self._asides.values():
+            aside.begin()
 
     def _loop(self) -> None:
         live = self._options.until is None
@@ -346,13 +365,25 @@ class EmbeddedRun:
             self._step()
         self.balance()
         self._epoch += 1
-        for outlet in self._outlets:
-            outlet.commit(self._epoch)
+        for kind, rows in zip(self._asides, self._tray.unsaved(), strict=False):
+            self._asides[kind].put(rows)
+        deliveries = self._deliveries()
+        for delivery in deliveries:
+            delivery.seal(self._epoch)
         if self._checkpoints is not None:
             partitions = [p for i in self._intakes for p in i.partitions.values()]
             sealed = last and bool(partitions) and all(p.done for p in partitions)
-            self._checkpoints.save(self._epoch, self._graph.stages, self._intakes, self._tray, sealed=sealed)
+            kept = {d.name: d for d in deliveries if isinstance(d, OutboxDelivery)}
+            stages, entries = self._graph.stages, self._entries
+            self._checkpoints.save(self._epoch, stages, self._intakes, kept, entries, sealed=sealed)
+            for delivery in deliveries:
+                delivery.deliver(self._epoch)
         self._changed = False
+
+    def _deliveries(self) -> list[Delivery]:
+        ways = [outlet.delivery for outlet in self._outlets if isinstance(outlet, SinkOutlet)]
+        ways += [aside.delivery for aside in self._asides.values()]
+        return [way for way in ways if way is not None]
 
     def balance(self) -> None:
         """Prove that no row is missing.
@@ -387,8 +418,8 @@ class EmbeddedRun:
         with ExitStack() as closing:
             if self._checkpoints is not None:
                 closing.callback(self._checkpoints.close)
-            for outlet in self._outlets:
-                closing.callback(outlet.close)
+            for delivery in self._deliveries():
+                closing.callback(delivery.close)
             for intake in self._intakes:
                 if intake.source is not None:
                     closing.callback(intake.source.close)

@@ -2,28 +2,65 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import polars as pl
 import pyarrow as pa
 
 from thalweg.columnar.frames import empty_frame, in_order, to_table
-from thalweg.core.ports import Sink, SinkWriter, WriteRequest
+from thalweg.core.ports import EpochWriter, Sink, WriteRequest
 from thalweg.engine.embedded.arrangement import stacked
-from thalweg.engine.embedded.bounded import BoundedQueue
+from thalweg.engine.embedded.delivery import Delivery, OutboxDelivery, PassingDelivery, StepDelivery
 from thalweg.engine.embedded.rows import WEIGHT, Rows
 from thalweg.engine.embedded.stage import Output, Stage
 from thalweg.engine.embedded.stored import portable, restored
 from thalweg.plan.nodes import ViewOutput, Write
+from thalweg.state.outbox import Owed
 
-QUEUE_BYTES: Final = 64 * 2**20
-"""Bytes of rows that wait for a sink; past it the run waits, and with it the sources."""
 
-_LOOK_S: Final = 0.2
-"""How often a run that waits for a sink looks for the sink's errors."""
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What the outputs of a run begin with.
+
+    Attributes:
+        app: The app's name.
+        run: The random id of the state, or of the run if it keeps none.
+        term: How many times a run was started on that state; 0 if it keeps none.
+        epoch: The last checkpoint.
+        fresh: Whether outputs are replaced.
+        directory: The state directory; None for none.
+        owed: By output: the last epoch that had rows for it, and what of them it has not confirmed.
+    """
+
+    app: str
+    run: str
+    term: int = 0
+    epoch: int = 0
+    fresh: bool = False
+    directory: Path | None = None
+    owed: Mapping[str, tuple[int, Sequence[Owed]]] = field(default_factory=dict)
+
+    def delivery(
+        self, sink: Sink, name: str, schema: pa.Schema, *, changing: bool = False, key: tuple[str, ...] | None = None
+    ) -> Delivery:
+        """Open a sink and return the way to it.
+
+        Raises:
+            SinkError: It cannot be opened, or does not fit the state.
+        """
+        writer = sink.open(WriteRequest(schema, changing, key, self.epoch, self.fresh, self.app, self.run, self.term))
+        if not isinstance(writer, EpochWriter):
+            return StepDelivery(writer, name)
+        if self.directory is None:
+            return PassingDelivery(writer, name, empty=self.fresh)
+        last, owed = self.owed.get(name, (0, ()))
+        return OutboxDelivery(writer, name, self.directory, schema, owed, last)
 
 
 class Outlet(Stage):
@@ -31,14 +68,8 @@ class Outlet(Stage):
 
     uses_time = False
 
-    def begin(self, epoch: int, *, fresh: bool) -> None:
+    def begin(self, beginning: Beginning) -> None:
         """Open what is written to."""
-
-    def commit(self, epoch: int) -> None:
-        """Make everything given so far durable and visible."""
-
-    def close(self) -> None:
-        """Give back what is held; what was not committed is dropped."""
 
     def _count(self, rows: int) -> None:
         self.entry.rows_in += rows
@@ -46,14 +77,12 @@ class Outlet(Stage):
         self.entry.passed += rows
 
 
-@dataclass(frozen=True, slots=True)
-class _Commit:
-    epoch: int
-    done: threading.Event
-
-
 class SinkOutlet(Outlet):
-    """Hands rows to a sink, on a thread of its own behind a queue of steps."""
+    """Hands rows to a sink.
+
+    Attributes:
+        delivery: The way to it; None before the run begins.
+    """
 
     def __init__(self, node: Write, name: str, sink: Sink, key: tuple[str, ...] | None) -> None:
         super().__init__(node, name)
@@ -61,63 +90,27 @@ class SinkOutlet(Outlet):
         self._key = key
         schema = node.schema.arrow
         self._schema = schema.append(pa.field(WEIGHT, pa.int64(), nullable=False)) if node.changing else schema
-        self._queue: BoundedQueue[pa.Table | _Commit] = BoundedQueue(QUEUE_BYTES)
-        self._error: BaseException | None = None
-        self._thread: threading.Thread | None = None
+        self.delivery: Delivery | None = None
 
-    def begin(self, epoch: int, *, fresh: bool) -> None:
-        request = WriteRequest(self._schema, self.node.changing, self._key, epoch, fresh)
-        writer = self._sink.open(request)
-        self._thread = threading.Thread(target=self._run, args=(writer,), name="thalweg-writer", daemon=True)
-        self._thread.start()
+    def begin(self, beginning: Beginning) -> None:
+        self.delivery = beginning.delivery(
+            self._sink, output_name(self._sink), self._schema, changing=self.node.changing, key=self._key
+        )
 
     def process(self, inputs: Sequence[Rows], watermark: int) -> Output:
+        assert self.delivery is not None, "a run begins before its first step"
         frames = [in_order(rows.frame, self._schema.names) for rows in inputs]
         if frames:
             frame = stacked(frames)
             self._count(frame.height)
-            self._put(to_table(frame, self._schema))
+            self.delivery.put(to_table(frame, self._schema))
         return Output()
 
-    def commit(self, epoch: int) -> None:
-        message = _Commit(epoch, threading.Event())
-        self._put(message)
-        while not message.done.wait(_LOOK_S):
-            self._raise()
-        self._raise()
 
-    def close(self) -> None:
-        if self._thread is None:
-            return
-        self._queue.close()
-        self._thread.join()
-        self._thread = None
-        self._raise()
-
-    def _put(self, message: pa.Table | _Commit) -> None:
-        size = 0 if isinstance(message, _Commit) else message.nbytes
-        self._raise()
-        while not self._queue.put(message, size, _LOOK_S):
-            self._raise()
-
-    def _raise(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-    def _run(self, writer: SinkWriter) -> None:
-        try:
-            while (message := self._queue.get()) is not None:
-                if isinstance(message, _Commit):
-                    writer.commit(message.epoch)
-                    message.done.set()
-                else:
-                    writer.write(message)
-        except BaseException as error:  # it is raised again in the loop's own thread
-            self._error = error
-        try:
-            writer.close()
-        except BaseException as error:  # as above; the first error is the one to tell
-            self._error = self._error or error
+def output_name(sink: Sink) -> str:
+    """Return what a sink is called in the state: it stays the same whatever else the program does."""
+    words = re.sub(r"[^A-Za-z0-9]+", "_", sink.name).strip("_")[:40]
+    return f"{words}-{hashlib.sha256(sink.describe().encode()).hexdigest()[:8]}"
 
 
 class ViewOutlet(Outlet):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import polars as pl
 import pyarrow as pa
 
-from thalweg.engine.embedded.rows import Rows, visible
+from thalweg.engine.embedded.rows import TIME, Rows, visible
 from thalweg.engine.embedded.stage import LateRows, Output, RejectedRow, Stage
 from thalweg.plan.nodes import Node
 
@@ -48,7 +48,7 @@ def late_rows(late: Sequence[LateRows]) -> list[Rows]:
 
 
 def error_rows(step: str, rejected: Sequence[RejectedRow]) -> list[Rows]:
-    """Return rejected rows as a stream's: ``step, place, column, reason, traceback, row, encoding``."""
+    """Return rejected rows as a stream's: ``step, place, column, reason, traceback, time, row, encoding``."""
     return [Rows(errors_frame([(step, row) for row in rejected]))] if rejected else []
 
 
@@ -61,10 +61,17 @@ def errors_frame(rejected: Sequence[tuple[str, RejectedRow]]) -> pl.DataFrame:
         "column": [row.column for _, row in rejected],
         "reason": [row.reason for _, row in rejected],
         "traceback": [row.trace for _, row in rejected],
+        "time": [_time(row.row) for _, row in rejected],
         "row": [data for data, _ in encoded],
         "encoding": [encoding for _, encoding in encoded],
     }
-    return pl.DataFrame(columns, schema={name: pl.Binary if name == "row" else pl.String for name in columns})
+    kinds: dict[str, pl.DataType | type[pl.DataType]] = {"row": pl.Binary, "time": pl.Datetime("us", "UTC")}
+    return pl.DataFrame(columns, schema={name: kinds.get(name, pl.String) for name in columns})
+
+
+def _time(row: bytes | pl.DataFrame) -> int | None:
+    """Return a row's event time, where it has one."""
+    return None if isinstance(row, bytes) or TIME not in row.columns else int(row.get_column(TIME)[0])
 
 
 def encode(row: bytes | pl.DataFrame) -> tuple[bytes, str]:

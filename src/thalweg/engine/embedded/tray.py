@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from thalweg.columnar.frames import to_table
-from thalweg.core.schema import TIMESTAMP
+from thalweg.core.envelope import ERROR_SCHEMA, LATE_SCHEMA
 from thalweg.engine.embedded.assign import window_columns
 from thalweg.engine.embedded.rows import LATE_REASONS, ROW, TIME, WATERMARK, WHY, visible
 from thalweg.engine.embedded.stage import LateRows, RejectedRow
@@ -17,33 +17,6 @@ from thalweg.engine.embedded.taps import encode, errors_frame
 
 KEPT_ROWS: Final = 100_000
 """Rows of each kind that a report holds; all are counted, and with a data directory all are kept there."""
-
-_TEXT = pa.string()
-LATE_SCHEMA: Final = pa.schema(
-    [
-        ("step", _TEXT),
-        ("partition", _TEXT),
-        ("position", _TEXT),
-        ("reason", _TEXT),
-        ("time", TIMESTAMP),
-        ("watermark", TIMESTAMP),
-        ("window_start", TIMESTAMP),
-        ("window_end", TIMESTAMP),
-        ("row", pa.binary()),
-        ("encoding", _TEXT),
-    ]
-)
-ERROR_SCHEMA: Final = pa.schema(
-    [
-        ("step", _TEXT),
-        ("place", _TEXT),
-        ("column", _TEXT),
-        ("reason", _TEXT),
-        ("traceback", _TEXT),
-        ("row", pa.binary()),
-        ("encoding", _TEXT),
-    ]
-)
 
 
 class Tray:

@@ -1,0 +1,214 @@
+"""``thalweg errors …`` and ``thalweg ledger``: what was put aside, and what became of every row."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from thalweg.cli.results import json_line
+from thalweg.cli.tables import table_lines, value_text, values_of
+from thalweg.core.envelope import REDRIVE_SCHEMA
+from thalweg.core.errors import PlanError, near
+from thalweg.log import Log, Topic
+from thalweg.state.store import read_manifest
+
+Kind: TypeAlias = Literal["errors", "late"]
+_READ_ROWS: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where an app's rows were put aside.
+
+    Attributes:
+        app: The app's name.
+        data: Its state directory, if it has one of its own.
+        log: The log.
+    """
+
+    app: str
+    data: Path | None = None
+    log: Path | None = None
+
+    @property
+    def log_path(self) -> Path:
+        """The log that was named, or the one of the state directory."""
+        return self.log or (self.data / "log" if self.data is not None else Path(".thalweg/log"))
+
+    @property
+    def data_path(self) -> Path:
+        """The state directory."""
+        return self.data or Path(".thalweg/apps") / self.app
+
+    def topic(self, kind: str) -> Topic | None:
+        """Return a topic of the app; None if it has put nothing there.
+
+        Raises:
+            PlanError: The log knows no such app.
+        """
+        log = Log(self.log_path)
+        names = log.topics()
+        if f"{self.app}.{kind}" in names:
+            return log.topic(f"{self.app}.{kind}")
+        apps = sorted({name.rpartition(".")[0] for name in names if name.endswith((".errors", ".late"))})
+        if self.app not in apps and not self.data_path.exists():
+            raise PlanError(f'no app "{self.app}" has put rows aside in {self.log_path}; {near(self.app, apps)}')
+        return None
+
+
+def show_list(where: Where, kind: Kind, *, json: bool) -> None:
+    """Print how many rows each step put aside for each reason, and where the first and the last are."""
+    topic = where.topic(kind)
+    rows = _numbered(topic) if topic is not None else None
+    if topic is None or rows is None or not rows.num_rows:
+        print(f"{where.app}: nothing {'was rejected' if kind == 'errors' else 'came late'}", file=sys.stderr)
+        return
+    grouped = rows.group_by(["step", "reason"]).aggregate([("offset", "count"), ("offset", "min"), ("offset", "max")])
+    shown = grouped.rename_columns(["step", "reason", "rows", "first", "last"]).sort_by([("rows", "descending")])
+    _print(shown, json=json)
+    if not json and kind == "errors":
+        print(f"\nOne of them, whole: thalweg errors show {where.app} {pc.min(rows['offset'])}", file=sys.stderr)
+
+
+def show(where: Where, kind: Kind, offset: int, *, json: bool) -> None:
+    """Print one row that was put aside, whole.
+
+    Raises:
+        PlanError: There is none at that offset.
+    """
+    row = _row(where, kind, offset)
+    content = _content(row)
+    if json:
+        print(json_line({**{k: v for k, v in row.items() if k != "row"}, "row": content}))
+        return
+    for name, value in row.items():
+        if value is not None and name not in ("row", "encoding", "traceback"):
+            print(f"{name}: {value_text(value)}")
+    print(f"row: {content if isinstance(content, str) else json_line(content)}")
+    if row.get("traceback"):
+        print(f"\n{row['traceback'].rstrip()}")
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which rejected rows are meant.
+
+    Attributes:
+        step: Only those that this step rejected.
+        reason: Only those whose reason has this text.
+        offsets: Only those at these offsets; none: all.
+        again: Also those that were sent before.
+    """
+
+    step: str | None = None
+    reason: str | None = None
+    offsets: Sequence[int] = ()
+    again: bool = False
+
+    def of(self, rows: pa.Table) -> pa.Table:
+        """Return the rows that are meant, sent before or not.
+
+        Raises:
+            PlanError: No row was rejected by the step.
+        """
+        if self.step is not None:
+            steps = pc.unique(rows["step"]).to_pylist()
+            if self.step not in steps:
+                raise PlanError(f'no row was rejected by the step "{self.step}"; {near(self.step, steps)}')
+            rows = rows.filter(pc.equal(rows["step"], self.step))
+        if self.reason is not None:
+            rows = rows.filter(pc.match_substring(rows["reason"], self.reason))
+        if self.offsets:
+            rows = rows.filter(pc.is_in(rows["offset"], value_set=pa.array(self.offsets, pa.int64())))
+        return rows
+
+
+def redrive(where: Where, chosen: Chosen, *, dry: bool) -> None:
+    """Send rejected rows again, to the step that rejected them: the app's next run, or the one that is on, takes them.
+
+    Raises:
+        PlanError: No row is chosen that way.
+    """
+    topic = where.topic("errors")
+    meant = chosen.of(_numbered(topic)) if topic is not None else None
+    if meant is None or not meant.num_rows:
+        raise PlanError(f"no rejected row of {where.app} is chosen; see them: thalweg errors list {where.app}")
+    log, name = Log(where.log_path), f"{where.app}.redrive"
+    rows = meant
+    if not chosen.again and name in log.topics():
+        sent = _numbered(log.topic(name))["error"].combine_chunks()
+        rows = meant.filter(pc.invert(pc.is_in(meant["offset"], value_set=sent)))
+    before = meant.num_rows - rows.num_rows
+    note = f" ({before:,} were sent before; --again sends them once more)" if before else ""
+    if dry:
+        print(f"{rows.num_rows:,} rows would be sent again{note}", file=sys.stderr)
+        return
+    if rows.num_rows:
+        named = rows.rename_columns(["error" if name == "offset" else name for name in rows.column_names])
+        log.create(name, REDRIVE_SCHEMA).append(named.select(REDRIVE_SCHEMA.names))
+    print(f"{rows.num_rows:,} rows are sent again{note}; a run of {where.app} takes them", file=sys.stderr)
+
+
+def ledger(where: Where, *, json: bool) -> None:
+    """Print what became of every row, as of the last checkpoint.
+
+    Raises:
+        PlanError: The app has no state there.
+    """
+    body = read_manifest(where.data_path)
+    if body is None:
+        raise PlanError(
+            f"{where.data_path} has no checkpoint of {where.app}; run it first, or name its state directory with --data"
+        )
+    _print(pa.Table.from_pylist(body["ledger"]), json=json)
+    if not json:
+        print(f"\nepoch {body['epoch']}: every row is accounted for", file=sys.stderr)
+
+
+def _numbered(topic: Topic) -> pa.Table:
+    """Return all rows of a topic of one partition with their offsets."""
+    start, end = topic.start(), topic.end()
+    tables = []
+    while start < end:
+        table = topic.read(offset=start, limit=_READ_ROWS)
+        if not table.num_rows:
+            break
+        offsets = pa.array(range(start, start + table.num_rows), pa.int64())
+        tables.append(table.append_column("offset", offsets))
+        start += table.num_rows
+    empty = topic.schema.arrow.empty_table().append_column("offset", pa.array([], pa.int64()))
+    return pa.concat_tables(tables) if tables else empty
+
+
+def _row(where: Where, kind: Kind, offset: int) -> dict[str, Any]:
+    topic = where.topic(kind)
+    start, end = (topic.start(), topic.end()) if topic is not None else (0, 0)
+    if topic is None or not start <= offset < end:
+        there = f"there are {start} to {end - 1}" if end > start else "there are none"
+        raise PlanError(f"{where.app}.{kind} has no row at offset {offset}; {there}")
+    table = topic.read(offset=offset, limit=1)
+    return {name: values_of(table[name])[0] for name in table.column_names}
+
+
+def _content(row: dict[str, Any]) -> Any:  # a JSON value or text
+    if row["encoding"] != "arrow":
+        return bytes(row["row"]).decode("utf-8", "replace")
+    with pa.ipc.open_stream(row["row"]) as reader:
+        table = reader.read_all()
+    return {name: values_of(table[name])[0] for name in table.column_names}
+
+
+def _print(table: pa.Table, *, json: bool) -> None:
+    if not json:
+        for line in table_lines(table):
+            print(line)
+        return
+    columns = [values_of(column) for column in table.columns]
+    for row in zip(*columns, strict=True):
+        print(json_line(dict(zip(table.column_names, row, strict=True))))
