@@ -122,6 +122,14 @@ def test_a_row_that_is_only_equal_to_the_one_shown_does_not_take_its_place() -> 
     assert (gone[WEIGHT], new[WEIGHT]) == (-1, 1)
 
 
+@pytest.mark.parametrize("window", [None, *WINDOWS.values()], ids=["whole", *WINDOWS])
+def test_parts_without_a_value_do_not_hide_nan(window: Window | None) -> None:
+    changing = stage(window, spread=col("x").std(ddof=0))
+    for _ in range(2):
+        emitted(changing, [(1, None, 0, 21)])
+    assert {repr(row["spread"]) for row in emitted(changing, [(1, float("nan"), 0, 21)]) if row[WEIGHT] > 0} == {"nan"}
+
+
 def test_many_open_windows_take_as_few_queries_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     queries = 0
     true = pl.DataFrame.lazy

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import polars as pl
 import pyarrow as pa
 
 from thalweg.columnar.decoded import LONGEST_ROW_BYTES, Decoded
-from thalweg.core.ports import Rejected
+from thalweg.core.ports import Rejected, SourceBatch
 
 RUN_BYTES = 8 << 20
 """How much text is decoded at once."""
@@ -185,3 +186,25 @@ class Runs:
 def _newlines(text: bytes) -> int:
     codes = pa.Array.from_buffers(pa.uint8(), len(text), [None, pa.py_buffer(text)])
     return int((pl.Series(pl.from_arrow(codes)) == _NEWLINE).sum())
+
+
+def one_by_one(decoder: TextDecoder, rows: Sequence[bytes], place: Callable[[int], str]) -> SourceBatch:
+    """Decode rows that do not stand in one text, each by itself: none can spoil another.
+
+    Args:
+        decoder: Of their format.
+        rows: Their bytes.
+        place: Gives the place of a row's index, for people.
+    """
+    batches, places = [], []
+    rejected: list[Rejected] = []
+    for number, row in enumerate(rows):
+        decoded = decoder.decode(row + b"\n", 2, partial(_always, place(number)))
+        batches.append(decoded.data)
+        places += [place(number)] * decoded.data.num_rows
+        rejected += decoded.rejected
+    return SourceBatch(pa.concat_batches(batches), None, places.__getitem__, rejected)
+
+
+def _always(place: str, line: int) -> str:
+    return place

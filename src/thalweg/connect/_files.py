@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
 
 import pyarrow as pa
 
-from thalweg.connect._files_read import Found, OpenFiles, infer_schema
+from thalweg.connect._files_read import Found, OpenFiles, infer_schema, redecoded
 from thalweg.connect._files_write import FolderWriter, SingleFileWriter
 from thalweg.core.errors import PlanError, SinkError, SourceError
-from thalweg.core.ports import EpochWriter, OpenSource, WriteRequest
+from thalweg.core.ports import EpochWriter, OpenSource, SourceBatch, WriteRequest
 from thalweg.core.schema import Schema
 
 Format = Literal["ndjson", "csv", "parquet", "arrow"]
@@ -99,6 +100,14 @@ class Files:
         if isinstance(schema, WriteRequest):
             return self._writer(schema)
         return OpenFiles(self.listed, schema, self.follow, self.path)
+
+    def redecode(self, rows: Sequence[bytes], schema: Schema, place: Callable[[int], str]) -> SourceBatch:
+        """Decode rows of text as they were received.
+
+        Raises:
+            SourceError: There is no file any more that tells the format, or it is no text.
+        """
+        return redecoded(self.listed(), rows, schema, place)
 
     def listed(self) -> list[Found]:
         """Return the files there are now, in name order.

@@ -30,7 +30,7 @@ from thalweg.columnar.decode_table import DamagedTableError, table_batches, tabl
 from thalweg.columnar.decoded import Decoded
 from thalweg.columnar.infer import SAMPLE_ROWS, infer_csv, infer_json
 from thalweg.columnar.inflate import InflatedFile
-from thalweg.columnar.runs import RUN_BYTES, Cursor, DamagedTextError, Run, Runs, TextDecoder
+from thalweg.columnar.runs import RUN_BYTES, Cursor, DamagedTextError, Run, Runs, TextDecoder, one_by_one
 from thalweg.core.clock import Clock, SystemClock
 from thalweg.core.errors import SourceError
 from thalweg.core.ports import Json, Nothing, PartitionReader, SourceBatch
@@ -391,6 +391,27 @@ def infer_schema(found: Sequence[Found]) -> pa.Schema | None:
             if schema := _text_schema(file):
                 return schema
     return None
+
+
+def redecoded(
+    found: Sequence[Found], rows: Sequence[bytes], schema: Schema, place: Callable[[int], str]
+) -> SourceBatch:
+    """Decode rows of text that were rejected, as a file of the same kind would be.
+
+    Raises:
+        SourceError: There is no file that tells the format, or it is no text.
+    """
+    if not found or found[0].format not in ("ndjson", "csv"):
+        what = f"{found[0].path} is no text" if found else "there is no file left"
+        raise SourceError(f"rejected rows cannot be decoded again: {what}")
+    text = InflatedFile(found[0].path, found[0].compression)
+    try:
+        decoder, _ = _decoder(found[0], schema, text)
+    finally:
+        text.close()
+    # A file without a header yet says nothing of its columns: they are the schema's.
+    decoder = decoder or CsvDecoder(schema, schema.names)
+    return one_by_one(decoder, rows, place)
 
 
 def _text_schema(file: Found) -> pa.Schema | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,11 +13,12 @@ import pyarrow as pa
 
 from thalweg.columnar.decode_log_lines import LogFormat, LogLinesDecoder, log_parser
 from thalweg.columnar.parse_line import LineParser
+from thalweg.columnar.runs import one_by_one
 from thalweg.connect._tail_files import Rotated, base_of, rotated_of
 from thalweg.connect._tail_read import TailReader
 from thalweg.core.clock import Clock, SystemClock
 from thalweg.core.errors import PlanError, SourceError, near
-from thalweg.core.ports import Json, OpenSource, PartitionReader
+from thalweg.core.ports import Json, OpenSource, PartitionReader, SourceBatch
 from thalweg.core.schema import Schema
 
 _PACKED = (".gz", ".zst", ".bz2", ".xz")
@@ -92,6 +93,11 @@ class Tail:
             if known is not None and column not in known.names:
                 raise SourceError(f'{self.describe()} finds no column "{column}"; {near(column, known.names)}')
         return OpenTail(self, schema)
+
+    def redecode(self, rows: Sequence[bytes], schema: Schema, place: Callable[[int], str]) -> SourceBatch:
+        """Decode lines as they were received; the name of their file is not known any more."""
+        constant = {self.file_column: ""} if self.file_column in schema.names and self.file_column else None
+        return one_by_one(LogLinesDecoder(schema, self.parser, constant), rows, place)
 
 
 class OpenTail:

@@ -270,6 +270,21 @@ class Sink(Protocol):
 
 
 @runtime_checkable
+class Redecodes(Protocol):
+    """A source that can decode rows again which it gave as rejected."""
+
+    def redecode(self, rows: Sequence[bytes], schema: Schema, place: Callable[[int], str]) -> SourceBatch:
+        """Decode rows as they were received.
+
+        Args:
+            rows: Their bytes, as ``Rejected.raw`` has them.
+            schema: What they are decoded to.
+            place: Gives the place of a row's index, for people.
+        """
+        ...
+
+
+@runtime_checkable
 class Readable(Protocol):
     """A source that knows whether its data can have a declared schema."""
 

@@ -14,13 +14,25 @@ from thalweg.core.errors import StateError
 from thalweg.engine.contract import TimeException
 from thalweg.engine.embedded import ledger
 from thalweg.engine.embedded.delivery import OutboxDelivery
-from thalweg.engine.embedded.intake import Intake
+from thalweg.engine.embedded.intake import PARTITION, Intake
 from thalweg.engine.embedded.ledger import Entry
 from thalweg.engine.embedded.stage import Stage
 from thalweg.state.outbox import Owed
 from thalweg.state.store import Start, StateStore, Stored
 
-_COUNTS = ("rows_in", "pairs", "passed", "filtered", "late", "rejected", "absorbed", "released", "held", "rows_out")
+_COUNTS = (
+    "rows_in",
+    "pairs",
+    "passed",
+    "filtered",
+    "late",
+    "rejected",
+    "absorbed",
+    "released",
+    "held",
+    "rows_out",
+    "redriven",
+)
 
 
 class Checkpoints:
@@ -29,6 +41,9 @@ class Checkpoints:
     Args:
         directory: Where they are.
         prints: The fingerprint of each stage's and read's node, by ledger entry.
+
+    Attributes:
+        redriven: Up to which offset the rows that are sent again were taken.
     """
 
     def __init__(self, directory: Path, prints: Mapping[int, str]) -> None:
@@ -37,6 +52,7 @@ class Checkpoints:
         self._written: dict[str, tuple[pl.DataFrame, Stored]] = {}
         self._number = 0
         self._outputs: dict[str, tuple[int, Sequence[Owed]]] = {}
+        self.redriven = 0
 
     def start(self) -> Start:
         """Note that a run starts on this state."""
@@ -60,7 +76,7 @@ class Checkpoints:
         """Write a checkpoint; only frames that are new since the last are written."""
         files: dict[str, Stored] = {}
         kept: dict[str, tuple[pl.DataFrame, Stored]] = {}
-        body: dict[str, Any] = {"epoch": epoch, "sealed": sealed, "stages": {}, "reads": {}}
+        body: dict[str, Any] = {"epoch": epoch, "sealed": sealed, "stages": {}, "reads": {}, "redriven": self.redriven}
         for stage in stages:
             name = self._prints[id(stage.entry)]
             names: dict[str, list[str]] = {}
@@ -78,6 +94,7 @@ class Checkpoints:
                 "partitions": [
                     [p.name, p.position, p.running_max, p.floor, p.why, p.rows, p.idle or p.slept, p.done]
                     for p in intake.partitions.values()
+                    if p.name != PARTITION
                 ],
             }
         body["ledger"] = ledger.table(entries).to_pylist()
@@ -103,6 +120,7 @@ class Checkpoints:
         self._store.sweep("outbox", _files(self._outputs))  # what a run that died was writing
         if body is None:
             return 0, False
+        self.redriven = int(body["redriven"])
         known = {self._prints[id(stage.entry)] for stage in stages}
         known |= {self._prints[id(intake.entry)] for intake in intakes}
         saved = set(body["stages"]) | set(body["reads"])

@@ -12,7 +12,7 @@ import pyarrow.types as t
 
 from thalweg.columnar.expressions import compile_bounded, guarded_columns, reason_of
 from thalweg.columnar.integer_bounds import Bounds, measured
-from thalweg.engine.embedded.rows import HIDDEN, LENGTH, Rows, visible
+from thalweg.engine.embedded.rows import HIDDEN, LENGTH, Rows
 from thalweg.engine.embedded.stage import Output, RejectedRow, Stage, without_bad_rows
 from thalweg.plan.expr import columns
 from thalweg.plan.nodes import Filter, Node, Project, Unnest
@@ -84,7 +84,7 @@ class Fused(Stage):
             self.entry.pairs += frame.height
             self.entry.rejected += len(bad)
             for number, error in bad:
-                row = visible(frame[number : number + 1])
+                row = frame[number : number + 1]
                 out.rejected.append(RejectedRow(rows.place(frame, number), reason_of(error), row))
             kept = sum(result.height for result in results)
             self.entry.filtered += frame.height - len(bad) - kept

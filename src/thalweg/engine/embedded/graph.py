@@ -124,7 +124,11 @@ class Graph:
         )
 
     def step(
-        self, taken: Mapping[int, Rows], watermarks: Mapping[int, int | None], note: Callable[[Vertex, Output], None]
+        self,
+        taken: Mapping[int, Rows],
+        watermarks: Mapping[int, int | None],
+        note: Callable[[Vertex, Output], None],
+        redriven: Mapping[int, Sequence[Rows]],
     ) -> None:
         """Push one step's rows through every stage, inputs first.
 
@@ -132,6 +136,7 @@ class Graph:
             taken: Rows by read node identity.
             watermarks: The reads' watermarks by node identity; None for one that is idle.
             note: Called with each stage's output.
+            redriven: Rows that are sent again, by vertex identity.
         """
         for vertex in self.vertices:
             stage = vertex.stage
@@ -143,6 +148,7 @@ class Graph:
                 vertex.watermark = vertex.watermark if mark is None else mark
                 continue
             inputs = [rows for source in vertex.inputs for rows in source.given]
+            inputs += redriven.get(id(vertex), ())
             marks = [None if source.idle else source.watermark for source in vertex.inputs]
             vertex.idle = all(mark is None for mark in marks)
             watermark = combined_watermark(stage.watermark, marks)

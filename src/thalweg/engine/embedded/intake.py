@@ -34,6 +34,9 @@ MOST_STEP_ROWS: Final = 2_097_152
 STEP_BYTES: Final = 64 * 2**20
 """Bytes that a step of more than STEP_ROWS may have."""
 
+PARTITION: Final = "redriven"
+"""The name of the partition that rows are of which are sent again after they were rejected."""
+
 GATHER_ROWS: Final = 65_536
 GATHER_BYTES: Final = 16 * 2**20
 
@@ -174,6 +177,14 @@ class Intake:
         else:
             self._offer_decoded(partition, batch)
         return read
+
+    def redriven(self, floor: int) -> Partition:
+        """Return the partition of the rows that are sent again; to the watermark it is none."""
+        partition = self.partitions.get(PARTITION)
+        if partition is None:
+            partition = self.partitions[PARTITION] = Partition(PARTITION, caught_up=True, done=True, exhausted=True)
+        partition.floor, partition.why = max(partition.floor, floor), LATE_REASONS.index("new")
+        return partition
 
     def hold_up(self, partition: Partition, floor: int, why: int) -> None:
         """Hold a partition's watermark up from here on, and record it."""

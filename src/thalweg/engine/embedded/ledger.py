@@ -2,7 +2,8 @@
 
 Each input row (for windows: each pair of a row and a window) is in exactly one of passed, filtered,
 late, rejected, absorbed; absorbed = released + held, where *held* is counted from the state itself.
-What one operator gives out is what each of its consumers takes in.
+What one operator gives out is what each of its consumers takes in,
+but for rows that are sent again to the step that had rejected them.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Entry:
         released: Of those, the ones that left it.
         held: Of those, the ones still there.
         rows_out: Rows that it gave to each consumer.
+        redriven: Rows that it took a second time, after they had been rejected.
         feeds: The operators that it gave them to.
     """
 
@@ -59,6 +61,7 @@ class Entry:
     released: int = 0
     held: int = 0
     rows_out: int = 0
+    redriven: int = 0
     feeds: list[Entry] = field(default_factory=list)
 
     def counts(self) -> tuple[str | int, ...]:
@@ -96,8 +99,9 @@ def balance(entries: Sequence[Entry]) -> None:
         for consumer in entry.feeds:
             taken[id(consumer)] = taken.get(id(consumer), 0) + entry.rows_out
     for entry in entries:
-        if taken.get(id(entry), entry.rows_in) != entry.rows_in:
-            raise _imbalance(entry, f"it took {entry.rows_in} rows, but was given {taken[id(entry)]}")
+        given = taken.get(id(entry), entry.rows_in - entry.redriven) + entry.redriven
+        if given != entry.rows_in:
+            raise _imbalance(entry, f"it took {entry.rows_in} rows, but was given {given}")
 
 
 def table(entries: Sequence[Entry]) -> pa.Table:

@@ -6,7 +6,6 @@ their own. Between two steps everything is consistent, so a checkpoint is a cut 
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -18,14 +17,14 @@ from thalweg.core.errors import PlanError, SinkError, StoppedError, near
 from thalweg.core.ports import Bounded, Nothing, Sink
 from thalweg.engine.contract import Progress, Report, RunOptions
 from thalweg.engine.embedded import ledger
-from thalweg.engine.embedded.asides import ASIDES, Aside, Kind
 from thalweg.engine.embedded.checkpoint import Checkpoints, prints_of
-from thalweg.engine.embedded.delivery import Delivery, OutboxDelivery
+from thalweg.engine.embedded.egress import Egress
 from thalweg.engine.embedded.graph import Graph, Vertex
 from thalweg.engine.embedded.intake import STEP_ROWS, Intake, Partition
 from thalweg.engine.embedded.ledger import Entry
-from thalweg.engine.embedded.outputs import Beginning, Outlet, SinkOutlet, ViewOutlet
+from thalweg.engine.embedded.outputs import Outlet, SinkOutlet, ViewOutlet
 from thalweg.engine.embedded.prefetch import Prefetched
+from thalweg.engine.embedded.redrive import Redrive, Resent
 from thalweg.engine.embedded.rows import ALWAYS, LATE_REASONS, NEVER, Rows, combined_watermark
 from thalweg.engine.embedded.stage import Output
 from thalweg.engine.embedded.tray import Tray
@@ -64,7 +63,8 @@ class EmbeddedRun:
         self._held = 0
         self._started_s = self._clock.monotonic_s()
         self._checkpoints: Checkpoints | None = None
-        self._asides: dict[Kind, Aside] = {}
+        self._redrive: Redrive | None = None
+        self._redriven: dict[int, list[Rows]] = {}
         self._intakes: list[Intake] = []
         self._vertex_of: dict[int, Vertex] = {}
         entries: dict[int, object] = {}
@@ -76,6 +76,7 @@ class EmbeddedRun:
         self._graph.connect(entries)
         self._entries = self._in_order(entries)
         self._outlets = [stage for stage in self._graph.stages if isinstance(stage, Outlet)]
+        self._egress = Egress(plan.name, options, self._outlets, self._tray)
         self._views = {s.view.name: s for s in self._outlets if isinstance(s, ViewOutlet)}
         self._closing = [
             (window, [i for i in self._intakes if self._feeds(i, window)])
@@ -158,35 +159,24 @@ class EmbeddedRun:
                 vertex.watermark, vertex.idle = intake.last_watermark, intake.watermark() is None
         if sealed:
             return True
-        self._begin_outputs()
+        self._egress.begin(self._checkpoints, self._epoch)
         for intake in self._intakes:
             intake.source = intake.read.source.open(intake.read.schema)
             if options.until is not None and isinstance(intake.source, Bounded):
                 intake.source.bound(complete=options.until == "end")
             self._discover(intake)
+        if self._checkpoints is not None:
+            resent = Resent(options.log_path, self._plan.name, self._checkpoints.redriven)
+            intakes = [(intake, self._vertex_of[id(intake.read)]) for intake in self._intakes]
+            self._redrive = Redrive(resent, self._graph, intakes, self._tray.add_errors)
         return False
-
-    def _begin_outputs(self) -> None:
-        """Open every output; those of late and rejected rows only where they are owed something."""
-        options = self._options
-        if self._checkpoints is None:
-            beginning = Beginning(self._plan.name, secrets.token_hex(16), fresh=options.fresh)
-        else:
-            start = self._checkpoints.start()
-            beginning = Beginning(
-                self._plan.name, start.run, start.term, self._epoch, False, options.data, self._checkpoints.outputs
-            )
-            self._asides = {kind: Aside(kind, self._plan.name, options.log_path, beginning) for kind in ASIDES}
-        for outlet in self._outlets:
-            outlet.begin(beginning)
-        for aside in self._asides.values():
-            aside.begin()
 
     def _loop(self) -> None:
         live = self._options.until is None
         clock = self._clock
         last_discovery = last_flush = last_checkpoint = clock.monotonic_s()
         pause = self._options.checkpoint_us / 1e6
+        self._take_redriven()
         while not self._stopping.is_set():
             self._arrived.clear()
             got = self._read()
@@ -199,6 +189,7 @@ class EmbeddedRun:
             if live and now - last_discovery >= _DISCOVER_S:
                 for intake in self._intakes:
                     self._discover(intake)
+                self._take_redriven()
                 last_discovery = now
             if live:
                 self._look_for_idle(now)
@@ -264,13 +255,29 @@ class EmbeddedRun:
             partition.last_read_s = self._clock.monotonic_s()
             self._rows_in += taken
             self._changed = True
+        self._put_aside(intake)
+        return taken > 0
+
+    def _put_aside(self, intake: Intake) -> None:
+        """Hand on what a source, or the look at its rows, has rejected."""
         if intake.rejected:
             rejected, intake.rejected = intake.rejected, []
             self._tray.add_errors(intake.entry.step, rejected)
             for tap in self._vertex_of[id(intake.read)].errors_to:
                 tap.reject(intake.entry.step, rejected)
                 self._tapped = True
-        return taken > 0
+
+    def _take_redriven(self) -> None:
+        """Take rows that were rejected and are sent again."""
+        if self._redrive is None:
+            return
+        count, given = self._redrive.take()
+        for vertex, rows in given.items():
+            self._redriven.setdefault(vertex, []).extend(rows)
+        for intake in self._intakes:
+            self._put_aside(intake)
+        self._rows_in += count
+        self._changed = self._changed or count > 0
 
     def _done(self, partition: Partition, done: bool) -> None:
         self._changed = self._changed or done != partition.done
@@ -278,7 +285,7 @@ class EmbeddedRun:
 
     def _due(self, old: bool) -> bool:
         """Tell whether a step is worth it now."""
-        if self._tapped:
+        if self._tapped or self._redriven:
             return True
         for intake in self._intakes:
             if intake.gathered and (intake.eager or intake.full or old):
@@ -309,7 +316,8 @@ class EmbeddedRun:
             rows = intake.take()
             if rows is not None:
                 taken[id(intake.read)] = rows
-        self._graph.step(taken, watermarks, self._note)
+        redriven, self._redriven = self._redriven, {}
+        self._graph.step(taken, watermarks, self._note, redriven)
 
     def _note(self, vertex: Vertex, out: Output) -> None:
         if out.late and not vertex.late_to:
@@ -361,29 +369,19 @@ class EmbeddedRun:
     # ------------------------------------------------------------------ checkpoints and the end
 
     def _checkpoint(self, *, last: bool) -> None:
-        if self._tapped or any(intake.gathered for intake in self._intakes):
+        if self._tapped or self._redriven or any(intake.gathered for intake in self._intakes):
             self._step()
         self.balance()
         self._epoch += 1
-        for kind, rows in zip(self._asides, self._tray.unsaved(), strict=False):
-            self._asides[kind].put(rows)
-        deliveries = self._deliveries()
-        for delivery in deliveries:
-            delivery.seal(self._epoch)
+        kept = self._egress.seal(self._epoch)
         if self._checkpoints is not None:
             partitions = [p for i in self._intakes for p in i.partitions.values()]
             sealed = last and bool(partitions) and all(p.done for p in partitions)
-            kept = {d.name: d for d in deliveries if isinstance(d, OutboxDelivery)}
             stages, entries = self._graph.stages, self._entries
+            self._checkpoints.redriven = self._redrive.offset if self._redrive is not None else 0
             self._checkpoints.save(self._epoch, stages, self._intakes, kept, entries, sealed=sealed)
-            for delivery in deliveries:
-                delivery.deliver(self._epoch)
+            self._egress.deliver(self._epoch)
         self._changed = False
-
-    def _deliveries(self) -> list[Delivery]:
-        ways = [outlet.delivery for outlet in self._outlets if isinstance(outlet, SinkOutlet)]
-        ways += [aside.delivery for aside in self._asides.values()]
-        return [way for way in ways if way is not None]
 
     def balance(self) -> None:
         """Prove that no row is missing.
@@ -418,7 +416,7 @@ class EmbeddedRun:
         with ExitStack() as closing:
             if self._checkpoints is not None:
                 closing.callback(self._checkpoints.close)
-            for delivery in self._deliveries():
+            for delivery in self._egress.deliveries():
                 closing.callback(delivery.close)
             for intake in self._intakes:
                 if intake.source is not None:

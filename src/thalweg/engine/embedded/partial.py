@@ -310,11 +310,13 @@ class Variance(Flat):
         weight = n.cast(pl.Float64)
         whole = (weight * m).sum() / weight.sum()
         between = (weight * (m - whole) ** 2).sum()
-        # A group of one part keeps its bits: merging with nothing changes nothing.
+        # A group of one part keeps its bits: merging with nothing changes nothing. What parts of no value say is
+        # not looked at: a maximum prefers their numbers to NaN.
         single = (n > 0).sum() == 1
+        only_m, only_q = (pl.when(n > 0).then(part).max() for part in (m, q))
         return [
-            pl.when(single).then(m.max()).otherwise(whole).alias(self.column(mean)),
-            pl.when(single).then(q.max()).otherwise(q.sum() + between).alias(self.column(squares)),
+            pl.when(single).then(only_m).otherwise(whole).alias(self.column(mean)),
+            pl.when(single).then(only_q).otherwise(q.sum() + between).alias(self.column(squares)),
         ]
 
     def _result(self, squares: str, scale: float) -> pl.Expr:

@@ -33,7 +33,7 @@ class RejectedRow:
     Attributes:
         place: Where it came from, or its key or step where that is not known.
         reason: What is wrong with it.
-        row: The row: as it was received, or as a frame of one row.
+        row: The row: as it was received, or as a frame of one row, with its event time beside it where it is known.
         column: The column at fault, where it is one.
         trace: The traceback, where user code raised.
     """

@@ -88,9 +88,7 @@ class MappedRows(Stage):
             unfit = unfit_for_python(frame)
             given = visible(frame) if not unfit else _without(visible(frame), unfit)
             numbers = [number for number in range(frame.height) if number not in unfit]
-            bad |= {
-                n: replace(row, place=rows.place(frame, n), row=visible(frame[n : n + 1])) for n, row in unfit.items()
-            }
+            bad |= {n: replace(row, place=rows.place(frame, n), row=frame[n : n + 1]) for n, row in unfit.items()}
             for number, row in zip(numbers, given.iter_rows(named=True), strict=True):
                 try:
                     results = list(self._results(row))
@@ -134,7 +132,7 @@ class MappedRows(Stage):
                 if source not in bad:
                     told = f"what {self._name} returned does not fit its schema: {reason}"
                     bad[source] = RejectedRow(
-                        rows.place(rows.frame, source), told, visible(rows.frame[source : source + 1]), column
+                        rows.place(rows.frame, source), told, rows.frame[source : source + 1], column
                     )
             kept = [i for i, source in enumerate(sources) if source not in bad]
             made, sources = [made[i] for i in kept], [sources[i] for i in kept]
@@ -216,7 +214,7 @@ def _through(stage: Stage, rows: int) -> None:
 
 
 def _rejected(rows: Rows, frame: pl.DataFrame, number: int, error: Exception) -> RejectedRow:
-    row = visible(frame[number : number + 1])
+    row = frame[number : number + 1]
     return RejectedRow(rows.place(frame, number), described(error), row, None, traced(error))
 
 
