@@ -14,7 +14,19 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
-from benchmarks import filtering, hopping, http_ingest, latency, log_append, log_read, memory, ndjson, tail, tumbling
+from benchmarks import (
+    filtering,
+    hopping,
+    http_ingest,
+    latency,
+    log_append,
+    log_read,
+    memory,
+    ndjson,
+    rules,
+    tail,
+    tumbling,
+)
 from benchmarks.outcome import Benchmark, WrongAnswerError
 from thalweg.core.ports import Json
 
@@ -25,6 +37,7 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     ndjson.BENCHMARK,
     latency.BENCHMARK,
     memory.BENCHMARK,
+    rules.BENCHMARK,
     http_ingest.BENCHMARK,
     tail.BENCHMARK,
     log_append.BENCHMARK,

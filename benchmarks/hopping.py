@@ -84,5 +84,5 @@ BENCHMARK = Benchmark(
     "hopping",
     "hopping windows of ten seconds every two, beside one-shot DuckDB",
     full=lambda: measure(Scale(rows=4_000_000, rounds=5)),
-    quick=lambda: measure(Scale(rows=2_000_000, rounds=3)),
+    quick=lambda: measure(Scale(rows=3_000_000, rounds=3)),
 )
