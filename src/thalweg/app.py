@@ -120,6 +120,10 @@ class App:
                 raise PlanError(f"app.read(time={show(expr)}): an event time is a timestamp, not {kind}{hint}")
             elif time_unit is not None:
                 raise PlanError(f"app.read(time_unit={time_unit!r}): the time is {kind} and has its unit already")
+        elif time_unit is not None or max_jump is not None or duration_us(lateness, "lateness"):
+            given = {"time_unit": time_unit, "max_jump": max_jump, "lateness": lateness}
+            name = next(name for name, value in given.items() if value is not None and value != "0s")
+            raise PlanError(f"app.read({name}={short(given[name])}): it is about event time; say which with time=")
         node = Read(
             source=source,
             declared=schema is not None,

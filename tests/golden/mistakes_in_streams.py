@@ -104,6 +104,11 @@ def time_that_has_its_unit_already(app: tw.App, clicks: Stream) -> None:
 
 
 @mistake
+def lateness_without_time(app: tw.App, clicks: Stream) -> None:
+    app.read(memory([{"ts": dt.datetime(2026, 1, 1)}]), lateness="5s")  # wrong
+
+
+@mistake
 def time_as_text(app: tw.App, clicks: Stream) -> None:
     app.read(memory([{"ts": "2026-01-01T00:00:00"}]), time="ts")  # wrong
 

@@ -146,7 +146,8 @@ def test_a_bad_frame_before_a_later_write_is_damage(log: Log) -> None:
     end.write_bytes(old)
     edit(segment(topic), lambda data: data.__setitem__(slice(durable, middle), bytes(middle - durable)))
     with pytest.raises(LogDamaged):
-        numbers(log.topic("t"))
+        put(log.topic("t"), 4)
+    assert [(damage.position, damage.first) for damage in topic.verify()] == [(durable, 1)]
 
 
 def test_metadata_with_a_wrong_checksum_is_refused(log: Log) -> None:
@@ -340,3 +341,22 @@ def test_a_deletion_that_was_begun_is_finished(log: Log, monkeypatch: pytest.Mon
         with pytest.raises(LogError, match="no topic"):
             log.topic("t")
         assert list(log.path.iterdir()) == []
+
+
+@pytest.mark.parametrize("end_is_lost", [False, True])
+def test_damage_behind_the_end_stops_appends_but_not_reads(log: Log, end_is_lost: bool) -> None:
+    topic = log.create("t", SCHEMA)
+    put(topic, 1, 2)
+    path = segment(topic)
+    length = path.stat().st_size
+    edit(path, lambda data: data.extend(b"\x55" * 256))
+    if end_is_lost:
+        (topic.path / "0000" / "end").write_bytes(b"")
+    again = log.topic("t")
+    assert numbers(again) == [1, 2]
+    assert [(damage.path, damage.position, damage.first) for damage in again.verify()] == [(path, length, 2)]
+    for _ in range(2):
+        with pytest.raises(LogDamaged) as caught:
+            put(again, 3)
+        assert (caught.value.position, caught.value.offset) == (length, 2)
+    assert path.stat().st_size == length + 256

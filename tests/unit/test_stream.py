@@ -80,7 +80,13 @@ CASES: list[tuple[str, Callable[[Stream], Stream], list[str], bool, bool]] = [
     ("flat_map", lambda s: s.flat_map(lambda row: [row], schema=Word), ["text", "size"], False, True),
     ("map_batches", lambda s: s.map_batches(lambda table: table), BASE, False, True),
     ("reduce_by_key", lambda s: s.reduce_by_key("user", lambda a, b: a), BASE, True, False),
-    ("errors", lambda s: s.errors, ["step", "place", "column", "reason", "traceback", "row", "encoding"], False, False),
+    (
+        "errors",
+        lambda s: s.errors,
+        ["step", "place", "column", "reason", "traceback", "time", "row", "encoding"],
+        False,
+        False,
+    ),
     (
         "late",
         lambda s: s.group_by("user").window("1m").agg(n=count()).late,

@@ -15,6 +15,7 @@ from tests.unit.tail_follower import add, following
 from thalweg.connect import tail, view
 from thalweg.connect._tail_files import base_of, rotated_of
 from thalweg.core.errors import PlanError, SourceError
+from thalweg.core.ports import SourceBatch
 from thalweg.core.schema import schema_of
 
 
@@ -191,3 +192,25 @@ def test_runs_that_catch_up_read_on_even_where_the_log_is_gone_for_now(tmp_path:
     add(log, "4\nend")
     assert run("caught-up") == ["1", "2", "3", "4", "half"]
     assert run("end") == ["1", "2", "3", "4", "end", "half"]
+
+
+def test_a_log_that_is_missing_at_the_first_look_has_its_rotated_files_all_the_same(tmp_path: Path) -> None:
+    """Between the renaming of a log and its new file there is none of the name; its rows came twice."""
+    opened = tail(f"{tmp_path}/*.log*").open(schema_of(tail("x").schema()))
+    add(tmp_path / "a.log.1", "1\n")
+    assert opened.partitions() == ["a.log"]
+    reader = opened.reader("a.log", None)
+    first = reader.read(10, 1.0)
+    assert isinstance(first, SourceBatch) and first.data.column(0).to_pylist() == ["1"]
+    add(tmp_path / "a.log", "2\n")
+    assert opened.partitions() == ["a.log"]
+    second = reader.read(10, 5.0)
+    assert isinstance(second, SourceBatch) and second.data.column(0).to_pylist() == ["2"]
+    reader.close()
+
+
+def test_numbered_files_without_a_log_are_logs_of_their_own(tmp_path: Path) -> None:
+    for name in ("worker.1", "worker.2"):
+        add(tmp_path / name, "1\n")
+    opened = tail(f"{tmp_path}/*").open(schema_of(tail("x").schema()))
+    assert opened.partitions() == ["worker.1", "worker.2"]

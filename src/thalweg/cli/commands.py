@@ -13,7 +13,7 @@ from cyclopts import Parameter, validators
 from thalweg import __version__
 from thalweg.cli.fault_commands import error_commands, ledger
 from thalweg.cli.serving import create_token, serve
-from thalweg.cli.topic_commands import topic_commands
+from thalweg.cli.topic_commands import tail, topic_commands
 
 _HELP = """Run event-driven programs over history, over live events, or over both.
 
@@ -59,7 +59,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
     from thalweg.cli.failures import FAILED, guarded
 
     # A live run that is stopped is done, also before it has begun; anything else is not.
-    return guarded(command, bound, as_json="--json" in words, stopped=0 if command in (run, serve) else FAILED)
+    return guarded(command, bound, as_json="--json" in words, stopped=0 if command in (run, serve, tail) else FAILED)
 
 
 def command_line() -> cyclopts.App:

@@ -46,6 +46,12 @@ class Where:
         """The state directory."""
         return self.data or Path(".thalweg/apps") / self.app
 
+    @property
+    def options(self) -> str:
+        """The options that say so to another command."""
+        given = (("--data", self.data), ("--log", self.log))
+        return "".join(f" {option} {path}" for option, path in given if path is not None)
+
     def topic(self, kind: str) -> Topic | None:
         """Return a topic of the app; None if it has put nothing there.
 
@@ -65,15 +71,17 @@ class Where:
 def show_list(where: Where, kind: Kind, *, json: bool) -> None:
     """Print how many rows each step put aside for each reason, and where the first and the last are."""
     topic = where.topic(kind)
-    rows = _numbered(topic) if topic is not None else None
-    if topic is None or rows is None or not rows.num_rows:
+    rows = _numbered(topic, ["step", "reason"]) if topic is not None else None
+    if rows is None or not rows.num_rows:
         print(f"{where.app}: nothing {'was rejected' if kind == 'errors' else 'came late'}", file=sys.stderr)
         return
     grouped = rows.group_by(["step", "reason"]).aggregate([("offset", "count"), ("offset", "min"), ("offset", "max")])
-    shown = grouped.rename_columns(["step", "reason", "rows", "first", "last"]).sort_by([("rows", "descending")])
-    _print(shown, json=json)
-    if not json and kind == "errors":
-        print(f"\nOne of them, whole: thalweg errors show {where.app} {pc.min(rows['offset'])}", file=sys.stderr)
+    shown = grouped.rename_columns(["step", "reason", "rows", "first", "last"])
+    _print(shown.sort_by([("rows", "descending"), ("first", "ascending")]), json=json)
+    if not json:
+        options = where.options + (" --late" if kind == "late" else "")
+        command = f"thalweg errors show {where.app} {pc.min(rows['offset'])}{options}"
+        print(f"\nOne of them, whole: {command}", file=sys.stderr)
 
 
 def show(where: Where, kind: Kind, offset: int, *, json: bool) -> None:
@@ -115,8 +123,11 @@ class Chosen:
         """Return the rows that are meant, sent before or not.
 
         Raises:
-            PlanError: No row was rejected by the step.
+            PlanError: No row was rejected by the step, or there is none at an offset.
         """
+        for offset in self.offsets:
+            if not pc.is_in(pa.scalar(offset, pa.int64()), value_set=rows["offset"]).as_py():
+                raise PlanError(f"there is no rejected row at offset {offset}; nothing was sent")
         if self.step is not None:
             steps = pc.unique(rows["step"]).to_pylist()
             if self.step not in steps:
@@ -138,11 +149,12 @@ def redrive(where: Where, chosen: Chosen, *, dry: bool) -> None:
     topic = where.topic("errors")
     meant = chosen.of(_numbered(topic)) if topic is not None else None
     if meant is None or not meant.num_rows:
-        raise PlanError(f"no rejected row of {where.app} is chosen; see them: thalweg errors list {where.app}")
+        see = f"thalweg errors list {where.app}{where.options}"
+        raise PlanError(f"no rejected row of {where.app} is chosen; see them: {see}")
     log, name = Log(where.log_path), f"{where.app}.redrive"
     rows = meant
     if not chosen.again and name in log.topics():
-        sent = _numbered(log.topic(name))["error"].combine_chunks()
+        sent = _numbered(log.topic(name), ["error"])["error"]
         rows = meant.filter(pc.invert(pc.is_in(meant["offset"], value_set=sent)))
     before = meant.num_rows - rows.num_rows
     note = f" ({before:,} were sent before; --again sends them once more)" if before else ""
@@ -163,27 +175,27 @@ def ledger(where: Where, *, json: bool) -> None:
     """
     body = read_manifest(where.data_path)
     if body is None:
+        beside = where.data_path.parent
+        apps = sorted(path.name for path in beside.iterdir()) if where.data is None and beside.is_dir() else []
         raise PlanError(
-            f"{where.data_path} has no checkpoint of {where.app}; run it first, or name its state directory with --data"
+            f"{where.data_path} has no checkpoint of {where.app}; run it first, or name its state directory with "
+            f"--data{'; ' + near(where.app, apps) if apps else ''}"
         )
     _print(pa.Table.from_pylist(body["ledger"]), json=json)
     if not json:
         print(f"\nepoch {body['epoch']}: every row is accounted for", file=sys.stderr)
 
 
-def _numbered(topic: Topic) -> pa.Table:
-    """Return all rows of a topic of one partition with their offsets."""
-    start, end = topic.start(), topic.end()
-    tables = []
-    while start < end:
-        table = topic.read(offset=start, limit=_READ_ROWS)
-        if not table.num_rows:
-            break
-        offsets = pa.array(range(start, start + table.num_rows), pa.int64())
-        tables.append(table.append_column("offset", offsets))
-        start += table.num_rows
-    empty = topic.schema.arrow.empty_table().append_column("offset", pa.array([], pa.int64()))
-    return pa.concat_tables(tables) if tables else empty
+def _numbered(topic: Topic, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return all rows of a topic of one partition with their offsets; of the columns named, else of all."""
+    names = list(topic.schema.names if columns is None else columns)
+    schema = pa.schema([topic.schema.arrow.field(name) for name in names]).append(pa.field("offset", pa.int64()))
+    batches = []
+    with topic.reader(offset=topic.start(), columns=names) as reader:
+        while (batch := reader.read(_READ_ROWS)) is not None:
+            offsets = pa.array([reader.row_offset(row) for row in range(batch.num_rows)], pa.int64())
+            batches.append(pa.RecordBatch.from_arrays([*batch.columns, offsets], schema=schema))
+    return pa.Table.from_batches(batches, schema)
 
 
 def _row(where: Where, kind: Kind, offset: int) -> dict[str, Any]:

@@ -96,7 +96,10 @@ def append(
     ] = None,
     log: LogPath = DEFAULT_LOG,
 ) -> None:
-    """Append the rows of files, or of the standard input. Durable when it ends; rows that do not fit are told."""
+    """Append the rows of files, or of the standard input. Durable when it ends; rows that do not fit are told.
+
+    NDJSON on the standard input is appended as it comes in.
+    """
     from thalweg.cli import topics
 
     topics.append(log, name, paths, format)
@@ -140,10 +143,12 @@ def trim(
     /,
     *,
     before: Annotated[str, Parameter(help="The first offset to keep, or an age: 7d forgets what is older.")],
-    partition: Partition = 0,
+    partition: Annotated[
+        int | None, Parameter(help="Which partition; for an age all of them otherwise.", validator=_COUNT)
+    ] = None,
     log: LogPath = DEFAULT_LOG,
 ) -> None:
-    """Forget the older rows of a partition."""
+    """Forget the older rows of a topic."""
     from thalweg.cli import topics
 
     topics.trim(log, name, partition, before)

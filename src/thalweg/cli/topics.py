@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,13 +13,14 @@ import pyarrow as pa
 from thalweg.cli.program import load_module
 from thalweg.cli.results import json_line
 from thalweg.cli.tables import table_lines, value_text, values_of
+from thalweg.cli.topic_rows import rows_of, rows_of_input
 from thalweg.connect import files
 from thalweg.core.clock import SystemClock
-from thalweg.core.duration import duration_us
-from thalweg.core.errors import LogError, PlanError, RowsRefused, near
-from thalweg.core.ports import Nothing, Rejected
+from thalweg.core.duration import duration_text, duration_us
+from thalweg.core.errors import LogDamaged, LogError, PlanError, near
+from thalweg.core.ports import Rejected
 from thalweg.core.schema import Schema, schema_of
-from thalweg.log import Log, Topic
+from thalweg.log import Damage, Log, Topic, TopicOptions, TopicReader
 
 _BATCH_ROWS: Final = 100_000
 _SHOWN_FAULTS: Final = 10
@@ -102,10 +103,17 @@ def describe(log: Path, name: str, *, json: bool) -> None:
         for number, p in enumerate(info.partitions)
     ]
     if json:
-        columns = [{"name": f.name, "type": str(f.type), "null": f.nullable} for f in topic.schema]
-        print(json_line({"topic": name, "rows": info.rows, "columns": columns, "partitions": parts}))
+        columns = [
+            {"name": f.name, "type": str(f.type), "null": f.nullable, "rules": [str(rule) for rule in f.rules]}
+            for f in topic.schema
+        ]
+        options = _options(topic.options)
+        print(json_line({"topic": name, "rows": info.rows, "columns": columns, **options, "partitions": parts}))
         return
     print(f"{name}: {info.rows:,} rows, {info.bytes:,} bytes")
+    for option, value in _options(topic.options).items():
+        if value:
+            print(f"  {option} {value}" if value is not True else f"  {option}")
     for field in topic.schema:
         rules = "".join(f", {rule}" for rule in field.rules)
         print(f"  {field.name}: {field.type}{'' if field.nullable else ' not null'}{rules}")
@@ -116,27 +124,35 @@ def append(log: Path, name: str, paths: Sequence[Path], format_: str | None) -> 
     """Append the rows of files, or of the standard input; say how many, and which were refused.
 
     Raises:
-        RowsRefused: Some rows do not fit; the others are appended.
-        LogError: There is no such topic, or it cannot be written.
+        PlanError: A file is not there.
+        LogError: Some rows do not fit, and the others are appended; or there is no such topic, or it cannot be written.
         SourceError: A file cannot be read.
     """
     topic = Log(log).topic(name)
-    appended = duplicates = 0
-    rejected: list[Rejected] = []
-    for path in paths or [Path("/dev/stdin")]:
-        for rows, bad in _rows_of(path, format_ or (None if paths else "ndjson"), topic.schema):
+    for path in paths:
+        if not path.exists():
+            there = sorted(other.name for other in path.parent.glob("*")) if path.parent.is_dir() else []
+            raise PlanError(f"there is no file {path}; {near(path.name, there)}; nothing was appended")
+    appended = duplicates = refused = 0
+    shown: list[Rejected] = []
+    try:
+        for rows, bad in rows_of(paths, format_, topic.schema) if paths else rows_of_input(format_, topic.schema):
             result = topic.append_unique(rows)
             appended += sum(run.count for run in result.appended)
             duplicates += len(result.duplicates)
-            rejected += bad
-    repeated = f", {duplicates:,} were there already" if duplicates else ""
-    print(f"{name}: {appended:,} rows appended{repeated}", file=sys.stderr)
-    for row in rejected[:_SHOWN_FAULTS]:
-        print(f"  refused: {row.place}: {row.reason}", file=sys.stderr)
-    if len(rejected) > _SHOWN_FAULTS:
-        print(f"  … and {len(rejected) - _SHOWN_FAULTS:,} more", file=sys.stderr)
-    if rejected:
-        raise RowsRefused(f"{len(rejected):,} rows do not fit {name} and were refused; mend them and append them again")
+            refused += len(bad)
+            shown += bad[: _SHOWN_FAULTS - len(shown)]
+    finally:
+        # Also where it ends early: what was appended is there.
+        repeated = f", {duplicates:,} were there already" if duplicates else ""
+        print(f"{name}: {appended:,} row{'s' * (appended != 1)} appended{repeated}", file=sys.stderr)
+        for row in shown:
+            print(f"  refused: {row.place}: {row.reason}", file=sys.stderr)
+        if refused > len(shown):
+            print(f"  … and {refused - len(shown):,} more", file=sys.stderr)
+    if refused:
+        rows_are = "1 row does not fit" if refused == 1 else f"{refused:,} rows do not fit"
+        raise LogError(f"{rows_are} {name}: not appended, unlike the others; mend, and append again what was refused")
 
 
 def read(log: Path, name: str, partition: int, offset: int | None, limit: int, *, json: bool) -> None:
@@ -161,21 +177,29 @@ def tail(log: Path, name: str, count: int, *, follow: bool, json: bool) -> None:
         while reader.offset < end and _print_next(topic, partition, reader, json=json, wait_s=0):
             continue
     while follow:
-        # The first partition is waited for; with more than one none waits longer than this.
-        waits_s = [_WAIT_S / len(readers)] * len(readers)
-        for (partition, reader, _), wait_s in zip(readers, waits_s, strict=True):
-            _print_next(topic, partition, reader, json=json, wait_s=wait_s)
+        for partition, reader, _ in readers:
+            # They take turns to be waited for, so that a new row waits no longer than all turns together.
+            _print_next(topic, partition, reader, json=json, wait_s=_WAIT_S / len(readers))
 
 
-def trim(log: Path, name: str, partition: int, before: str) -> None:
-    """Forget the rows below an offset, or older than a time such as ``7d``."""
+def trim(log: Path, name: str, partition: int | None, before: str) -> None:
+    """Forget the rows below an offset of one partition, or older than a time such as ``7d`` in one or all.
+
+    Raises:
+        PlanError: It is neither, or an offset of several partitions.
+    """
     topic = Log(log).topic(name)
-    if before.isdigit():
-        offset = int(before)
-    else:
-        offset = topic.offset_at(partition, SystemClock().now_us() - duration_us(before, "--before"))
-    start = topic.trim(offset, partition)
-    print(f"{name}[{partition}] now starts at offset {start:,}", file=sys.stderr)
+    age_us = None if before.isascii() and before.isdecimal() else duration_us(before, "--before")
+    count = topic.options.partitions
+    if age_us is None and partition is None and count > 1:
+        raise PlanError(
+            f"--before {before}: {name} has {count} partitions, each with offsets of its own; --partition N"
+        )
+    now_us = SystemClock().now_us()
+    for number in range(count) if partition is None else [partition]:
+        offset = int(before) if age_us is None else topic.offset_at(number, now_us - age_us)
+        start = topic.trim(offset, number)
+        print(f"{name}[{number}] now starts at offset {start:,}", file=sys.stderr)
 
 
 def verify(log: Path, names: Sequence[str]) -> None:
@@ -187,14 +211,18 @@ def verify(log: Path, names: Sequence[str]) -> None:
     opened = Log(log)
     found = 0
     for name in names or opened.topics():
-        damages = opened.topic(name).verify()
+        try:
+            damages = opened.topic(name).verify()
+        except LogDamaged as error:  # without its metadata no more can be said of it; the others are looked at
+            damages = [Damage(error.path, error.position, error.offset, None, str(error))]
         found += len(damages)
         for damage in damages:
-            print(damage)
+            print(f"{damage.path}: byte {damage.position:,}{_offsets(damage)}: {damage.reason}")
         if not damages:
             print(f"{name}: all is as it was written", file=sys.stderr)
     if found:
-        raise LogError(f"{found} damaged places; restore the files from a copy, or trim the topic behind them")
+        places = "1 damaged place" if found == 1 else f"{found:,} damaged places"
+        raise LogError(f"{places}; restore the files from a copy, or trim the topic behind them")
 
 
 def delete(log: Path, name: str, *, yes: bool) -> None:
@@ -203,13 +231,30 @@ def delete(log: Path, name: str, *, yes: bool) -> None:
     Raises:
         PlanError: It was not confirmed.
     """
-    topic = Log(log).topic(name)
     if not yes:
-        raise PlanError(
-            f"this deletes {topic.describe().rows:,} rows of {name} for ever; say so: thalweg topic delete {name} --yes"
-        )
+        rows = Log(log).topic(name).describe().rows
+        raise PlanError(f"this deletes {rows:,} rows of {name} for ever; say so: thalweg topic delete {name} --yes")
     Log(log).delete(name)
     print(f"{name} is deleted", file=sys.stderr)
+
+
+def _options(options: TopicOptions) -> dict[str, Any]:  # text, numbers and truth values
+    """Return a topic's options as they are given to ``create``."""
+    return {
+        "key": options.key,
+        "time": options.time,
+        "id": options.id,
+        "id_within": None if options.id is None else duration_text(options.id_within_us),
+        "retention": None if options.retention_us is None else duration_text(options.retention_us),
+        "retention_bytes": options.retention_bytes,
+        "compact": options.compact,
+    }
+
+
+def _offsets(damage: Damage) -> str:
+    if damage.first is None:
+        return ""
+    return f", offsets from {damage.first:,}" + ("" if damage.next is None else f" to {damage.next - 1:,}")
 
 
 def _schema(given: str) -> Schema:
@@ -228,33 +273,19 @@ def _schema(given: str) -> Schema:
     return schema_of(found)
 
 
-def _rows_of(path: Path, format_: str | None, schema: Schema) -> Iterator[tuple[pa.Table, Sequence[Rejected]]]:
-    source = files(path, format=format_).open(schema)
-    reader = source.reader("files", None)
-    try:
-        while not isinstance(batch := reader.read(_BATCH_ROWS, 0), Nothing):
-            yield pa.Table.from_batches([batch.data]), batch.rejected
-    finally:
-        reader.close()
-        source.close()
-
-
-def _print_next(topic: Topic, partition: int, reader: Any, *, json: bool, wait_s: float) -> bool:
-    first = reader.offset
+def _print_next(topic: Topic, partition: int, reader: TopicReader, *, json: bool, wait_s: float) -> bool:
     batch = reader.read(_BATCH_ROWS, wait_s)
     if batch is None:
         return False
-    columns = [values_of(column) for column in batch.columns]
-    for number, row in enumerate(zip(*columns, strict=True), first):
+    names, key = batch.schema.names, topic.options.key
+    for index, values in enumerate(zip(*map(values_of, batch.columns), strict=True)):
+        row = dict(zip(names, values, strict=True))
+        offset = reader.row_offset(index)
         if json:
-            row_json = dict(zip(batch.schema.names, row, strict=True))
-            print(json_line({"topic": topic.name, "partition": partition, "offset": number, "row": row_json}))
+            print(json_line({"topic": topic.name, "partition": partition, "offset": offset, "row": row}))
         else:
-            key = topic.options.key
-            shown = "" if key is None else value_text(row[batch.schema.names.index(key)]) + " "
-            print(
-                f"{topic.name}:{partition}:{number} {shown}{json_line(dict(zip(batch.schema.names, row, strict=True)))}"
-            )
+            shown = "" if key is None else f"{value_text(row[key])} "
+            print(f"{topic.name}:{partition}:{offset} {shown}{json_line(row)}")
     sys.stdout.flush()
     return True
 

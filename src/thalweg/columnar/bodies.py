@@ -16,10 +16,13 @@ import pyarrow.compute as pc
 from thalweg.columnar.arrow_stream import LongStreamError, StreamError, read_stream
 from thalweg.columnar.conform import Conformer
 from thalweg.columnar.decode_json import JsonDecoder
+from thalweg.columnar.decoded import Decoded, is_utf8
 from thalweg.columnar.json_lines import bare
-from thalweg.columnar.json_rows import depth
+from thalweg.columnar.json_rows import DEEPEST, depth
 from thalweg.columnar.json_shape import elements_at_most
 from thalweg.core.schema import Schema
+
+_OPEN = 0x7B  # {
 
 
 class UnreadableError(ValueError):
@@ -105,9 +108,13 @@ class RowsDecoder:
         Raises:
             TooManyRowsError: There are more lines than rows are allowed.
         """
-        if text.count(b"\n") > self._bounds.rows:
-            raise TooManyRowsError(f"more than {self._bounds.rows} lines")
-        return self.texts([line for line in text.split(b"\n") if bare(line)])
+        most = self._bounds.rows
+        lines = [] if text.count(b"\n") > most else text.split(b"\n")
+        if not lines or (len(lines) > most and bare(lines[-1])):
+            raise TooManyRowsError(f"more than {most} lines")
+        if too_deep(lines, self._bounds.depth):
+            return self._one_by_one([line for line in lines if bare(line)])
+        return self._body(self._json.decode(text, 0, str))
 
     def array(self, text: bytes) -> Body:
         """Decode a JSON array of objects, or a single object.
@@ -143,24 +150,41 @@ class RowsDecoder:
         return Body(rows, total, tuple(refused))
 
     def texts(self, texts: Sequence[bytes]) -> Body:
-        """Decode rows that were cut apart already, each a JSON text."""
+        """Decode rows that a strict reader has cut apart: each is one JSON value, without newlines.
+
+        Raises:
+            TooManyRowsError: There are more than are allowed.
+        """
         if len(texts) > self._bounds.rows:
             raise TooManyRowsError(f"{len(texts)} rows; at most {self._bounds.rows} are taken at once")
-        deep = too_deep(texts, self._bounds.depth)
-        if deep:
-            wrong = set(deep)
-            at = [row for row in range(len(texts)) if row not in wrong]
-            texts_left: Sequence[bytes] = [texts[row] for row in at]
-        else:
-            at, texts_left = [], texts
-        decoded = self._json.decode(b"\n".join(texts_left) + b"\n" if texts_left else b"", 0, str)
+        if too_deep(texts, min(self._bounds.depth, DEEPEST)):
+            return self._one_by_one(texts)
+        lines = b"\n".join(texts) + b"\n"
+        # A value that starts as an object is one.
+        if texts and is_utf8(lines) and {text[0] for text in texts} == {_OPEN}:
+            batch = self._json.decode_objects(lines.replace(b"\r", b" "), len(texts))
+            if batch is not None:
+                conformed = self._conformer.conform(batch)
+                refused = [RefusedRow(bad.row, bad.column, bad.reason) for bad in conformed.bad]
+                return Body(conformed.data, len(texts), tuple(refused))
+        return self._body(self._json.decode(lines if texts else b"", 0, str))
+
+    def _one_by_one(self, texts: Sequence[bytes]) -> Body:
+        """Decode rows of which some are nested too deep."""
+        deep = set(too_deep(texts, self._bounds.depth))
+        at = [row for row in range(len(texts)) if row not in deep]
+        body = self._body(self._json.decode(b"".join([texts[row] + b"\n" for row in at]), 0, str))
+        refused = [RefusedRow(at[bad.row], bad.column, bad.reason) for bad in body.refused]
+        refused += [RefusedRow(row, None, f"nested more than {self._bounds.depth} deep") for row in deep]
+        return Body(body.rows, len(texts), tuple(sorted(refused, key=lambda bad: bad.row)))
+
+    @staticmethod
+    def _body(decoded: Decoded) -> Body:
         refused = [
-            RefusedRow(at[row] if deep else row, bad.column, without_column(bad.reason, bad.column))
+            RefusedRow(row, bad.column, without_column(bad.reason, bad.column))
             for row, bad in zip(decoded.rejected_at, decoded.rejected, strict=True)
         ]
-        refused += [RefusedRow(row, None, f"nested more than {self._bounds.depth} deep") for row in deep]
-        refused.sort(key=lambda bad: bad.row)
-        return Body(decoded.data, len(texts), tuple(refused))
+        return Body(decoded.data, len(decoded), tuple(refused))
 
 
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
@@ -174,7 +198,8 @@ def elements(text: bytes, most: int) -> list[bytes]:
         TooManyRowsError: It has more elements than ``most``.
     """
     stripped = bare(text)
-    if stripped[:1] == b"{":
+    is_one = stripped[:1] == b"{"
+    if is_one:
         stripped = b"[" + stripped + b"]"
     elif stripped[:1] != b"[":
         raise UnreadableError("it is neither a JSON array nor an object")
@@ -184,6 +209,8 @@ def elements(text: bytes, most: int) -> list[bytes]:
         raws = _ELEMENTS.decode(stripped)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise UnreadableError(f"not valid JSON: {error}") from error
+    if is_one and len(raws) > 1:
+        raise UnreadableError("not valid JSON: more than one value")
     if b"\n" in stripped:
         return [bytes(raw).replace(b"\n", b" ") for raw in raws]  # here newlines stand between tokens only
     return [bytes(raw) for raw in raws]
@@ -192,6 +219,8 @@ def elements(text: bytes, most: int) -> list[bytes]:
 def too_deep(texts: Sequence[bytes], most: int) -> list[int]:
     """Return the indices of the JSON texts that are nested deeper than allowed."""
     # What is opened is closed as well, or it is no JSON.
+    if len(max(texts, key=len, default=b"")) <= 2 * most:
+        return []
     return [
         row
         for row, text in enumerate(texts)

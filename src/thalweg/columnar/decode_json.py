@@ -101,6 +101,14 @@ class JsonDecoder:
         )
         return Decoded(conformed.data, numbers, rejected, at)
 
+    def decode_objects(self, lines: bytes, count: int) -> pa.RecordBatch | None:
+        """Decode lines of which each is known to be one JSON object; None where one of them is no row of the schema.
+
+        Shape: The schema's columns, which its rules have not been applied to.
+        """
+        found = self._read(lines, count)
+        return found[0] if found is not None and found[1] is None else None
+
     def _in_order(self, lines: bytes) -> pa.RecordBatch | None:
         """Read all lines at once if that is certain to give each its row."""
         if b"\r" in lines:
@@ -108,10 +116,7 @@ class JsonDecoder:
         if not lines.endswith(b"\n"):
             lines += b"\n"
         count = objects_in_order(lines)
-        if count is None:
-            return None
-        found = self._read(lines, count)
-        return found[0] if found is not None and found[1] is None else None
+        return None if count is None else self.decode_objects(lines, count)
 
     def _sorted_out(self, rows: list[bytes], faults: dict[int, JsonFault]) -> pa.RecordBatch:
         """Decode lines of which some are odd; name the rows at fault."""
@@ -191,10 +196,10 @@ class JsonDecoder:
 def _read_arrow(lines: bytes, schema: pa.Schema) -> pa.Table | None:
     options = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     for block_size in (_BLOCK_BYTES, len(lines) + 1):
+        # One block is read sooner by one thread.
+        reading = pa.json.ReadOptions(use_threads=len(lines) > block_size, block_size=block_size)
         try:
-            return pa.json.read_json(
-                pa.BufferReader(lines), pa.json.ReadOptions(use_threads=True, block_size=block_size), options
-            )
+            return pa.json.read_json(pa.BufferReader(lines), reading, options)
         except pa.ArrowInvalid as error:
             if "straddl" not in str(error):  # else: a line is longer than a block
                 return None

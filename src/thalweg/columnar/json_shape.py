@@ -1,4 +1,7 @@
-"""How many elements a JSON array has, without building them: a million small ones cost more memory than their text."""
+"""What can be counted in JSON without building it: a million small elements cost more memory than their text.
+
+Bytes are looked at as a column of numbers, which is faster than searching for them.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 _CHUNK_BYTES = 1 << 20
-_QUOTE, _COMMA = 0x22, 0x2C
+_QUOTE, _COMMA, _COLON = 0x22, 0x2C, 0x3A
 _SQUARE_TO_CURLY = 0x20  # the bit that tells "[" from "{", and "]" from "}"
 _OPEN, _CLOSE = 0x7B, 0x7D
 
@@ -20,14 +23,14 @@ def elements_at_most(text: bytes, most: int) -> bool:
         >>> elements_at_most(b'[[1, 2], "a,b", 3]', 3), elements_at_most(b"[1, 2, 3, 4]", 3)
         (True, False)
     """
-    if text.count(b",") < most:
-        return True
+    if len(text) <= 2 * most or text.count(b",") < most:
+        return True  # an element takes a character, and a comma or bracket
     # An escaped quote is none. The length stays, whatever pairs of backslashes do.
     plain = text.replace(b"\\\\", b"__").replace(b'\\"', b"__")
     inside, level, commas = 0, 0, 0
     for start in range(0, len(plain), _CHUNK_BYTES):
         chunk = plain[start : start + _CHUNK_BYTES]
-        codes = pl.Series(pl.from_arrow(pa.Array.from_buffers(pa.uint8(), len(chunk), [None, pa.py_buffer(chunk)])))
+        codes = _codes(chunk)
         quotes = (codes == _QUOTE).cast(pl.Int32).cum_sum() + inside
         outside = quotes % 2 == 0
         bracket = codes | _SQUARE_TO_CURLY
@@ -38,3 +41,20 @@ def elements_at_most(text: bytes, most: int) -> bool:
             return False
         inside, level = int(quotes[-1]) % 2, int(levels[-1])
     return True
+
+
+def colons_after_quotes(text: bytes) -> int:
+    """Return how often a colon stands right behind a quote, as it does behind a name without space.
+
+    Example:
+        >>> colons_after_quotes(b'{"a":1,"b":{"c" :"d"}}')
+        2
+    """
+    if len(text) < 2:
+        return 0
+    codes = _codes(text)
+    return int(((codes.head(-1) == _QUOTE) & (codes.tail(-1) == _COLON)).sum())
+
+
+def _codes(text: bytes) -> pl.Series:
+    return pl.Series(pl.from_arrow(pa.Array.from_buffers(pa.uint8(), len(text), [None, pa.py_buffer(text)])))

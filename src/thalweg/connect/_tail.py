@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -136,11 +137,9 @@ class OpenTail:
             )
         known = {*self._paths.values(), *found}
         for path in sorted(found):
-            folder, name = os.path.split(path)
-            base = base_of(name)
-            is_rotated = is_pattern and base is not None and os.path.join(folder, base) in known
-            if not is_rotated and not (is_pattern and name.endswith(_PACKED)):
-                self._paths.setdefault(self._name(path), path)
+            log = self._log_of(path, known) if is_pattern else path
+            if log is not None:
+                self._paths.setdefault(self._name(log), log)
         return list(self._paths)
 
     def reader(self, partition: str, position: Json) -> PartitionReader:
@@ -168,6 +167,19 @@ class OpenTail:
         named = {os.path.abspath(path) for path in glob.glob(self._tail.path, recursive=True)}
         return [file for file in rotated_of(self._paths[name]) if os.path.abspath(file.path) in named]
 
+    def _log_of(self, path: str, known: Set[str]) -> str | None:
+        """Return the log that a file which the pattern names belongs to; None if the file is none and has none."""
+        folder, name = os.path.split(path)
+        base = base_of(name)
+        if base is not None:
+            log = os.path.join(folder, base)
+            # A log is missing for a moment while it is renamed, and its rotated files are its own then, too. Of
+            # worker.1 without a worker that cannot be said: it may be the first of several.
+            has_suffix = bool(os.path.splitext(base)[1])
+            if log in known or (has_suffix and fnmatch.fnmatchcase(base, os.path.basename(self._tail.path))):
+                return log
+        return None if name.endswith(_PACKED) else path
+
     def _name(self, path: str) -> str:
         base = self._tail.base
         name = os.path.relpath(path, base) if base != self._tail.path else os.path.basename(path)
@@ -186,8 +198,9 @@ def tail(
     Each file that the path names is a partition and keeps its name. A file that is renamed, or copied and truncated, is
     read to its end, wherever in its folder it went, compressed (gzip, zstd) or not; then the new file of the name is
     read. So it is also after a restart. Files of rotated names (``app.log.1``, ``app.log-20260301.gz``) beside their
-    log are its earlier part, read first if the path names them too. A line counts when its newline is there; the last
-    one of a file that was left, and of an input that is complete (``batch``, ``until="end"``), counts without.
+    log are its earlier part, read first if the path names them too; ``app.log.1`` also where there is no ``app.log`` at
+    the moment. A line counts when its newline is there; the last one of a file that was left, and of an input that is
+    complete (``batch``, ``until="end"``), counts without.
 
     Order and delivery: within a partition the order of the files; each line once. Where it can be known that lines are
     lost, because a file that was read in part is gone, a rejected row says so.

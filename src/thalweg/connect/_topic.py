@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Final, Literal, overload
 
 import pyarrow as pa
 
-from thalweg.core.errors import LogError, PlanError, SinkError, SourceError, near
+from thalweg.core.errors import LogError, PlanError, SinkError, SourceError, near, short
 from thalweg.core.ports import EpochWriter, Json, Nothing, OpenSource, PartitionReader, SourceBatch, WriteRequest
 from thalweg.core.schema import Schema, schema_of
 from thalweg.log import Log, TopicReader
 from thalweg.log import Topic as LogTopic
+from thalweg.log.options import check_name
 
 DEFAULT_LOG: Final = ".thalweg/log"
 
@@ -88,21 +90,10 @@ class Topic:
         """Raise where rows of a schema cannot be appended to the topic; one that is not there yet will be made.
 
         Raises:
-            PlanError: The topic has other columns.
+            PlanError: The topic has other columns, or allows no nulls where the stream may have some.
         """
-        if (found := self._found()) is None:
-            return
-        have = {field.name: field.type for field in found.schema}
-        given = {field.name: field.type for field in schema}
-        if have != given:
-            wrong = next(name for name in [*given, *have] if have.get(name) != given.get(name))
-            what = (
-                f'"{wrong}" as {given.get(wrong, "no column")}, and the topic has {have.get(wrong, "no such column")}'
-            )
-            raise PlanError(
-                f'the stream cannot be written to the topic "{self.topic}": it has {what}; select the topic\'s columns '
-                f"({found.schema}), or write to another topic"
-            )
+        if (found := self._found()) is not None and (difference := _difference(found.schema, schema)) is not None:
+            raise PlanError(f'the stream cannot be written to the topic "{self.topic}": {difference}')
 
     @overload
     def open(self, schema: Schema, /) -> OpenSource: ...
@@ -143,6 +134,14 @@ class _OpenTopic:
     def __init__(self, topic: LogTopic, schema: Schema) -> None:
         self._topic = topic
         self._columns = list(schema.names)
+        self._ends: Sequence[int] | None = None
+
+    def bound(self, *, complete: bool) -> None:
+        """End at what is there now: others may append faster than it is read."""
+        try:
+            self._ends = [self._topic.end(number) for number in range(self._topic.options.partitions)]
+        except LogError as error:
+            raise SourceError(str(error)) from error
 
     def partitions(self) -> Sequence[str]:
         return [str(number) for number in range(self._topic.options.partitions)]
@@ -151,30 +150,50 @@ class _OpenTopic:
         topic, number = self._topic, int(partition)
         if not (position is None or (isinstance(position, int) and not isinstance(position, bool))):
             raise SourceError(f"{topic.name}[{partition}] cannot be read from {position!r}; a position is an offset")
-        start = topic.start(number) if position is None else position
         try:
-            return _Reader(topic.reader(number, start, columns=self._columns), f"{topic.name}:{partition}")
+            start = topic.start(number) if position is None else position
+            end = topic.end(number)
+            if start > end:
+                raise SourceError(
+                    f"{topic.name}[{partition}] ends at offset {end}, and was read up to {start} before: it was "
+                    "deleted and made anew, or is an older copy. Restore the one that was read, or start anew with "
+                    "another data="
+                )
+            reader = topic.reader(number, start, columns=self._columns)
         except LogError as error:
-            raise SourceError(f"{topic.name}[{partition}] cannot be read from offset {start}: {error}") from error
+            raise SourceError(f"{topic.name}[{partition}] cannot be read: {error}") from error
+        return _Reader(reader, f"{topic.name}:{partition}", None if self._ends is None else self._ends[number])
 
     def close(self) -> None:
         """Readers are closed by their owners."""
+        self._topic.close()
 
 
 class _Reader:
-    def __init__(self, reader: TopicReader, place: str) -> None:
+    """Reads one partition; up to an offset, where one is given."""
+
+    def __init__(self, reader: TopicReader, place: str, end: int | None) -> None:
         self._reader = reader
         self._place = place
+        self._end = end
 
     def read(self, max_rows: int, timeout_s: float) -> SourceBatch | Nothing:
+        first, end = self._reader.offset, self._end
+        if end is not None and first >= end:
+            return Nothing.EVER
         try:
-            first = self._reader.offset
-            batch = self._reader.read(max_rows, timeout_s)
+            batch = self._reader.read(max_rows if end is None else min(max_rows, end - first), timeout_s)
         except LogError as error:
             raise SourceError(str(error)) from error
         if batch is None:
-            return Nothing.NOW
-        return SourceBatch(batch, self._reader.offset, partial(_located, self._place, first))
+            return Nothing.NOW if end is None else Nothing.EVER
+        return SourceBatch(batch, self._reader.offset, self._locate(first, batch.num_rows))
+
+    def _locate(self, first: int, rows: int) -> Callable[[int], str]:
+        if self._reader.offset - first == rows:
+            return partial(_located, self._place, range(first, first + rows))
+        # Some rows of a compacted topic are gone. The next read forgets where these are.
+        return partial(_located, self._place, array("q", map(self._reader.row_offset, range(rows))))
 
     def close(self) -> None:
         self._reader.close()
@@ -186,6 +205,7 @@ class _Writer:
     def __init__(self, topic: LogTopic, writer: str) -> None:
         self._topic = topic
         self._writer = writer
+        self._last = self.last_epoch()
 
     def last_epoch(self) -> int:
         try:
@@ -194,32 +214,63 @@ class _Writer:
             raise SinkError(str(error)) from error
 
     def apply(self, epoch: int, rows: Iterator[pa.Table]) -> None:
-        tables = list(rows)
-        if not tables:
+        if epoch <= self._last:
             return
+        tables = list(rows)
+        # An epoch without rows is recorded too: the state counts it among those that the topic has.
+        table = pa.concat_tables(tables) if tables else self._topic.schema.arrow.empty_table()
         try:
-            self._topic.append_epoch(self._writer, epoch, pa.concat_tables(tables))
+            # Partitions drop an epoch that they have: the rows of a second run on the same state would be lost so.
+            if (now := self._topic.last_epoch(self._writer)) > self._last:
+                raise SinkError(
+                    f'the topic "{self._topic.name}" has epoch {now} of this state from another run, which goes on '
+                    "with a copy of it; stop one of the two, and give its app another data= and another output"
+                )
+            self._topic.append_epoch(self._writer, epoch, table)
         except LogError as error:
             raise SinkError(str(error)) from error
+        self._last = epoch
 
     def close(self) -> None:
-        """The topic holds nothing open between appends."""
+        self._topic.close()
 
 
 def _writer(target: Topic, request: WriteRequest) -> _Writer:
+    schema = schema_of(request.schema)
     try:
         log = Log(target.log)
-        if target.topic in log.topics():
-            found = log.topic(target.topic)
-        else:
-            found = log.create(target.topic, schema_of(request.schema))
+        found = log.topic(target.topic) if target.topic in log.topics() else log.create(target.topic, schema)
     except LogError as error:
         raise SinkError(f"{target.describe()} cannot be written: {error}") from error
+    # It may have been made since the program was built.
+    if (difference := _difference(found.schema, schema)) is not None:
+        raise SinkError(f"{target.describe()} cannot be written: {difference}")
     return _Writer(found, f"{request.app}/{request.run}")
 
 
-def _located(place: str, first: int, row: int) -> str:
-    return f"{place}:{first + row}"
+def _difference(topic: Schema, stream: Schema) -> str | None:
+    """Return why a stream's rows are none of a topic's; None where they are."""
+    given = {field.name: field for field in stream}
+    for field in topic:
+        if field.name not in given:
+            what = f'it has no column "{field.name}"'
+        elif given[field.name].type != field.type:
+            what = f'it has "{field.name}" as {given[field.name].type}, the topic as {field.type}'
+        elif given[field.name].nullable and not field.nullable:
+            what = f'"{field.name}" may be null in it, but never in the topic: fill_null() says what stands for null'
+        else:
+            continue
+        break
+    else:
+        more = next((name for name in given if name not in topic), None)
+        if more is None:
+            return None
+        what = f'it has the column "{more}", which the topic has not'
+    return f"{what}; select the topic's columns ({topic}), or write to another topic"
+
+
+def _located(place: str, offsets: Sequence[int], row: int) -> str:
+    return f"{place}:{offsets[row]}"
 
 
 def _widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
@@ -236,8 +287,9 @@ def topic(name: str, log: str | os.PathLike[str] = DEFAULT_LOG) -> Topic:
     """Return a topic of the embedded log, to read or to write.
 
     *Reading*: each of the topic's partitions is one; a position is an offset. Without ``schema=`` the
-    rows have the topic's. *Writing*: the topic is made, with one partition, where there is none; each
-    checkpoint's rows are appended once, whatever crashes (with a state directory).
+    rows have the topic's. A run that ends by itself reads what was there when it began. *Writing*: the
+    topic is made, with one partition, where there is none; each checkpoint's rows are appended once,
+    whatever crashes. A batch, or a run without state, appends its rows anew each time.
 
     Args:
         name: The topic's name.
@@ -250,6 +302,7 @@ def topic(name: str, log: str | os.PathLike[str] = DEFAULT_LOG) -> Topic:
         >>> topic("clicks").describe()
         'topic(clicks)'
     """
-    if not isinstance(name, str) or not name:
-        raise PlanError(f"topic({name!r}): a topic's name is text")
-    return Topic(name, os.fspath(log))
+    try:
+        return Topic(check_name(name), os.fspath(log))
+    except LogError as error:
+        raise PlanError(f"topic({short(name)}): {error}") from error

@@ -115,7 +115,7 @@ class Appenders:
             ) from refused
         for appender, (_, request) in zip(appenders, pairs, strict=True):
             appender.prepare(request)
-        size = sum(part.table.nbytes for part in parts)
+        size = sum(request.nbytes for _, request in pairs)
         with self._room:
             # Room for all of a call at once, so that no two calls wait for each other's partitions.
             self._room.wait_for(lambda: not self._waiting or self._waiting + size <= _QUEUE_BYTES)

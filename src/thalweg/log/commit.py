@@ -41,6 +41,7 @@ class Request:
         first: The offset of its first row, when done.
         kept: The indices of the rows that were appended; None: all.
         rows: How many rows it had when it came.
+        nbytes: How many bytes these had.
         error: Why nothing was appended.
         done: Whether it is over.
         wake: Set when it is over, or when it is its turn to lead.
@@ -54,12 +55,14 @@ class Request:
     first: int = 0
     kept: list[int] | None = None
     rows: int = 0
+    nbytes: int = 0
     error: BaseException | None = None
     done: bool = False
     wake: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.rows = len(self.table)
+        self.nbytes = self.table.nbytes  # kept: asking Arrow takes longer than all else that is done with a row
 
     @property
     def count(self) -> int:
@@ -147,7 +150,7 @@ class Appender:
 
     def prepare(self, request: Request) -> None:
         """Turn a long request into bytes before its turn, so that others need not wait for that."""
-        if self._ids is None and request.table.nbytes >= _SMALL_BYTES:
+        if self._ids is None and request.nbytes >= _SMALL_BYTES:
             request.bodies = self._bodies(request)
 
     def enqueue(self, request: Request) -> None:
@@ -183,10 +186,10 @@ class Appender:
     def _take(self) -> list[Request]:
         group: list[Request] = []
         size = 0
-        while self._queue and (not group or size + self._queue[0].table.nbytes <= GROUP_BYTES):
+        while self._queue and (not group or size + self._queue[0].nbytes <= GROUP_BYTES):
             request = self._queue.popleft()
             group.append(request)
-            size += request.table.nbytes
+            size += request.nbytes
         return group
 
     def _lead(self, group: list[Request]) -> None:
@@ -260,8 +263,8 @@ class Appender:
             except RowsRefused as error:
                 request.error = error
                 continue
-            if request.bodies is None and request.table.nbytes < _SMALL_BYTES:
-                if joined.nbytes + request.table.nbytes > _JOINED_BYTES:
+            if request.bodies is None and request.nbytes < _SMALL_BYTES:
+                if joined.nbytes + request.nbytes > _JOINED_BYTES:
                     joined.flush(frames, begun, time)
                 joined.add(request)
                 continue
@@ -298,7 +301,7 @@ class _Joined:
 
     def add(self, request: Request) -> None:
         self.requests.append(request)
-        self.nbytes += request.table.nbytes
+        self.nbytes += request.nbytes
 
     def flush(self, frames: list[Frame], begun: list[Begun], time: str | None) -> None:
         rows = 0

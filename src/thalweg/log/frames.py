@@ -52,10 +52,10 @@ def body_of(table: pa.Table, time: str | None, *, compressed: bool = False) -> B
         RowsRefused: It is longer than a frame may be.
     """
     batches = table.combine_chunks().to_batches()
-    if len(batches) > 1 or table.nbytes > MOST_BODY - 2**20:
-        raise RowsRefused(f"they have {table.nbytes:,} bytes, which must stay in one frame of at most {MOST_BODY:,}")
     batch = batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
     message = _compressed(batch) if compressed else batch.serialize()
+    if len(batches) > 1 or message.size > MOST_BODY:
+        raise RowsRefused(f"they have {table.nbytes:,} bytes, which must stay in one frame of at most {MOST_BODY:,}")
     rest = padding(message.size)
     least, greatest = _times(batch, time)
     flags = COMPRESSED if compressed else 0

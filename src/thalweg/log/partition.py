@@ -224,8 +224,13 @@ class PartitionWriter:
         end = unpack_end(disk.read(self._end_file, SIZE, 0))
         if end is not None and end.flags & DELETED:
             raise LogError(f"the topic of {self.directory} was deleted; create it anew, or open another")
-        new = self._end is None
-        if new or end is None or end.flags & ROLLING or end.segment != self.segment.base:
+        if (
+            self._end is None
+            or self._segment is None
+            or end is None
+            or end.flags & ROLLING
+            or end.segment != self.segment.base
+        ):
             return self._reopen(end)
         size = disk.size(self._file)
         if size != end.position or (end.offset == end.segment and not self._same_file()):
@@ -240,6 +245,7 @@ class PartitionWriter:
     def _reopen(self, end: End | None) -> End:
         """Open the active segment and recover what is past its known end."""
         named = end
+        self._end = None  # until all of this has gone well
         bases = segment_bases(self.directory)
         missing = self.directory / segment_name(end.segment if end else 0)
         if not bases or (end is not None and bases[-1] < end.segment):
@@ -274,17 +280,20 @@ class PartitionWriter:
         for header in tail.frames:
             offset, append_us = header.next, max(append_us, header.greatest_append)
             flags |= HAS_WRITERS if header.kind == WRITERS or header.writer != NO_WRITER else 0
-        if tail.damage is not None:
-            raise segment.damaged(end.position + tail.kept, offset, tail.damage)
-        if data:
-            # After a failed sync the kernel may hold the bytes for written although they are not: write them afresh.
+        self._end = end
+        if tail.kept:
+            # After a failed sync the kernel may hold bytes for written although they are not: write them afresh.
             disk.write(self._file, [data[: tail.kept]], end.position)
             self._sync(self._file)
-            if tail.kept < len(data):
-                disk.truncate(self._file, end.position + tail.kept)
-                self._sync(self._file)
-        self._end = end
-        self._publish(end._replace(flags=flags, position=end.position + tail.kept, offset=offset, append_us=append_us))
+        position = end.position + tail.kept
+        found = end._replace(flags=flags, position=position, offset=offset, append_us=append_us)
+        if tail.damage is not None:
+            self._publish(found)  # what is sound before the damage may be read
+            raise segment.damaged(position, offset, tail.damage)
+        if tail.kept < len(data):
+            disk.truncate(self._file, position)
+            self._sync(self._file)
+        self._publish(found)
         return self.end
 
     def _last_append(self, bases: Sequence[int], metadata: Metadata) -> int:

@@ -21,6 +21,7 @@ from thalweg.log.layout import (
 )
 from thalweg.log.options import TopicOptions
 from thalweg.log.published import FILE, ROLLING, SIZE, End, unpack_end
+from thalweg.log.recover import judge_tail
 from thalweg.log.segment import Frame, Segment
 from thalweg.log.start import FILE as START
 from thalweg.log.start import read_start, start_slots
@@ -164,22 +165,19 @@ def offset_at(directory: Path, topic: int, end: End, time_us: int) -> int:
 
 def damages(directory: Path, topic: int) -> Iterator[Damage]:
     """Give every damage in a partition: of its start, its published end, and each frame of each segment."""
-    try:
-        start = read_start(directory)
-        for place, offset in enumerate(start_slots(directory)):
-            if offset is None:
-                path = directory / START
-                yield Damage(path, place * 64, None, None, "this slot is not whole; the other one counts")
-    except LogDamaged as error:
-        yield Damage(error.path, 0, None, None, str(error))
-        start = 0
     end = published_end(directory)
     if end is None:
-        yield Damage(
-            directory / FILE, 0, None, None, "no slot of the published end is whole; the next append makes one"
-        )
-    elif end.start > start:
-        start = end.start
+        yield Damage(directory / FILE, 0, None, None, "no slot of it is whole; the next append or read makes one")
+    start = 0
+    try:
+        start = read_start(directory)
+        if end is not None and start < end.start:
+            # A slot that a crash has torn says nothing: what it was to say had not been published.
+            place = 64 * start_slots(directory).index(None) if None in start_slots(directory) else 0
+            yield Damage(directory / START, place, None, None, f"it says {start}, and offset {end.start} was the start")
+            start = end.start
+    except LogDamaged as error:
+        yield Damage(error.path, 0, None, None, str(error))
     bases = segment_bases(directory)
     if not bases or (end is not None and bases[-1] < end.segment):
         base = 0 if end is None else end.segment
@@ -229,10 +227,25 @@ def _segment_damages(
                 if found is None:
                     return
                 position, expected = found.position, found.header.base
+        if active and segment.size > limit:
+            yield from _tail_damages(segment, limit, expected)
         if goal is not None and expected != goal:
             yield Damage(path, limit, expected, goal, "it ends before the rows that must follow")
     finally:
         segment.close()
+
+
+def _tail_damages(segment: Segment, position: int, offset: int) -> Iterator[Damage]:
+    """Give what would keep an appender from going on behind the published end."""
+    fd = disk.open_file(segment.path)
+    try:
+        data = disk.read(fd, segment.size - position, position)
+    finally:
+        disk.close(fd)
+    tail = judge_tail(data, position, offset, segment.header.topic)
+    if tail.damage is not None:
+        first = tail.frames[-1].next if tail.frames else offset
+        yield Damage(segment.path, position + tail.kept, first, None, tail.damage)
 
 
 def _next_frame(segment: Segment, position: int, limit: int, expected: int) -> Frame | None:

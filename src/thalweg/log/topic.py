@@ -25,7 +25,7 @@ from thalweg.log.places import MAINTENANCE
 from thalweg.log.reading import PartitionReader
 from thalweg.log.refused import told
 from thalweg.log.rows import table_of
-from thalweg.log.survey import Damage, TopicInfo, damages, is_stale, offset_at, partition_info
+from thalweg.log.survey import Damage, TopicInfo, damages, is_stale, offset_at, partition_info, published_end
 from thalweg.log.topic_reader import TopicReader, Wakes
 from thalweg.log.upkeep import Maintained, Upkeep
 
@@ -363,8 +363,8 @@ class Topic:
         try:
             if is_stale(self._directory(partition)):
                 self._appenders.appender(partition).writer.recover_if_free()
-        except (FileNotFoundError, PermissionError):
-            return  # deleted, which the read will find; or not to be written by this process: as far as published
+        except (FileNotFoundError, PermissionError, LogDamaged):
+            return  # deleted, not to be written by this process, or damaged behind the end: as far as published
         self._looked.add(partition)
 
     def _recover(self, partition: int) -> None:
@@ -372,6 +372,9 @@ class Topic:
         try:
             with self._appenders.appender(partition).writer.session():
                 return
+        except LogDamaged:
+            if published_end(self._directory(partition)) is None:
+                raise  # else what is sound before the damage can be read
         except PermissionError as error:
             raise LogError(
                 f"{self._directory(partition)} has no published end, as after a power cut, and this process may not "

@@ -53,7 +53,7 @@ class TopicReader:
     """Reads one partition in order and waits for what comes; ``Topic.reader`` makes it.
 
     Rows that this process appends wake it at once. Others' are seen by looking at the partition's published end every
-    1 ms, every 2 ms after a second of silence: about 1 % of a processor per reader that waits.
+    1 ms, every 2 ms after a second of silence: two to four percent of a processor per reader that waits.
 
     Not for several threads at once.
     """

@@ -8,8 +8,9 @@ from typing import Final
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from thalweg.core.errors import PlanError
 from thalweg.serve.answers import RefusedError
-from thalweg.serve.tokens import Token, Tokens
+from thalweg.serve.tokens import Token, TokenFile
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 """The names of this machine that no other machine's DNS answers for."""
@@ -20,13 +21,13 @@ class Access:
     """Who may do what.
 
     Attributes:
-        tokens: Those that are known; None: anyone may do anything.
+        tokens: Where those that are known are; None: anyone may do anything.
         hosts: The hosts that requests may name, without ports; None: any. A page from elsewhere that made its own
             name lead here (DNS rebinding) still names itself.
         origins: The origins whose pages may ask, besides the server's own.
     """
 
-    tokens: Tokens | None = None
+    tokens: TokenFile | None = None
     hosts: frozenset[str] | None = LOOPBACK
     origins: frozenset[str] = frozenset()
 
@@ -34,12 +35,22 @@ class Access:
         """Return the token of a request; None where none is needed.
 
         Raises:
-            RefusedError: It has none that is known (401), or one that does not allow this (403).
+            RefusedError: It has none that is known (401), one that does not allow this (403), or which are known cannot
+                be told now (503).
         """
         if self.tokens is None:
             return None
         kind, _, given = (request.headers.get("authorization") or "").partition(" ")
-        token = self.tokens.find(given.strip()) if kind.lower() == "bearer" and given.strip() else None
+        try:
+            token = self.tokens.find(given.strip()) if kind.lower() == "bearer" and given.strip() else None
+        except PlanError as error:
+            raise RefusedError(
+                503,
+                "tokens_unreadable",
+                "the server's token file was changed and cannot be read, so no token is known; thalweg serve says why "
+                "when it is started anew",
+                {"Retry-After": "5"},
+            ) from error
         if token is None:
             raise RefusedError(
                 401,

@@ -22,9 +22,10 @@ from thalweg.serve.access import LOOPBACK, Access
 from thalweg.serve.application import Application
 from thalweg.serve.limits import Limits
 from thalweg.serve.protocol import bounded_protocol
-from thalweg.serve.tokens import load_tokens
+from thalweg.serve.tokens import TokenFile
 
 _STARTED_S = 10.0
+_BACKLOG = 2_048
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +81,10 @@ class ServeOptions:
                 missing.append("--cert and --key for TLS, or --behind-proxy where a proxy speaks TLS for it")
             if missing:
                 raise PlanError(
-                    f"{self.host} can be reached from other machines, so anyone could write to the log; give "
-                    f"{' and '.join(missing)}; or listen on 127.0.0.1"
+                    f"{self.host} can be reached from other machines, so anyone could write to the log; listen on "
+                    f"127.0.0.1, or give thalweg serve {' and '.join(missing)}"
                 )
-        tokens = None if self.tokens is None else load_tokens(self.tokens)
+        tokens = None if self.tokens is None else TokenFile(self.tokens)
         allowed = frozenset(host.lower() for host in self.allow_hosts)
         # Beyond loopback every request needs a token, which no page of another origin has.
         hosts = LOOPBACK | {self.host.lower()} | allowed if self.is_loopback or allowed else None
@@ -269,9 +270,12 @@ def _listening(host: str, port: int) -> socket.socket:
         if sys.platform != "win32":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen(_BACKLOG)  # until then two may have one address
     except OSError as error:
         listener.close()
-        raise PlanError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
+        raise PlanError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another port, or 0 for any that is free"
+        ) from error
     return listener
 
 

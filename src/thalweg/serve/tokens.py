@@ -80,6 +80,44 @@ class Tokens:
         return found
 
 
+class TokenFile:
+    """The tokens of a file as it is now: each look-up sees whether it was changed, so removing one needs no restart.
+
+    Args:
+        path: The file.
+
+    Raises:
+        PlanError: It cannot be read, or is no token file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._version = _version(path)
+        self._tokens = load_tokens(path)
+
+    def find(self, given: str) -> Token | None:
+        """Return the token that was given.
+
+        Raises:
+            PlanError: The file was changed, and cannot be read or is no token file; what it held before counts no more.
+        """
+        version = _version(self._path)
+        if version is None or version != self._version:
+            self._version = None
+            self._tokens = load_tokens(self._path)
+            self._version = version
+        return self._tokens.find(given)
+
+
+def _version(path: Path) -> tuple[int, int, int] | None:
+    """Return what differs when a file was written; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 def hashed(token: str) -> str:
     """Return what a file holds of a token."""
     return "sha256:" + hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()

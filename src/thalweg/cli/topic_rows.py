@@ -1,0 +1,89 @@
+"""Rows that ``thalweg topic append`` is given: in files, or on the standard input."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import pyarrow as pa
+
+from thalweg.columnar.conform import Conformer
+from thalweg.columnar.decode_json import JsonDecoder
+from thalweg.columnar.runs import Cursor, Runs
+from thalweg.connect import files
+from thalweg.core.errors import PlanError
+from thalweg.core.ports import Nothing, Rejected
+from thalweg.core.schema import Schema
+
+_BATCH_ROWS: Final = 100_000
+_NAME: Final = "stdin"
+
+Part: TypeAlias = "tuple[pa.Table, Sequence[Rejected]]"
+"""Rows that fit a topic, and those between them that do not."""
+
+
+def rows_of(paths: Sequence[Path], format_: str | None, schema: Schema) -> Iterator[Part]:
+    """Give the rows of files, some at a time.
+
+    Shape: The schema's columns.
+
+    Raises:
+        SourceError: A file cannot be read.
+    """
+    conformer = Conformer(schema)
+    for path in paths:
+        source = files(path, format=format_).open(schema)
+        reader = source.reader("files", None)
+        try:
+            while not isinstance(batch := reader.read(_BATCH_ROWS, 0), Nothing):
+                done = conformer.conform(batch.data)
+                bad = [
+                    Rejected(batch.locate(row.row), f'column "{row.column}": {row.reason}', b"", row.column)
+                    for row in done.bad
+                ]
+                yield pa.Table.from_batches([done.data]), [*batch.rejected, *bad]
+        finally:
+            reader.close()
+            source.close()
+
+
+def rows_of_input(format_: str | None, schema: Schema) -> Iterator[Part]:
+    """Give the rows on the standard input: NDJSON as it comes in, other formats when it has ended.
+
+    Shape: The schema's columns.
+
+    Raises:
+        PlanError: Somebody sits at a terminal.
+        SourceError: It cannot be read.
+    """
+    if sys.stdin is None or sys.stdin.isatty():
+        raise PlanError("no rows are given: name files, or pipe them in, as in cat day.ndjson | thalweg topic append …")
+    if format_ in (None, "ndjson"):
+        runs = Runs(JsonDecoder(schema), _come, f"{_NAME}:{{}}".format, Cursor())
+        while (run := runs.next()) is not None:
+            yield pa.Table.from_batches([run.rows.data]), run.rows.rejected
+        return
+    # The other formats are not read from front to back.
+    with tempfile.TemporaryDirectory(prefix="thalweg-") as folder:
+        path = Path(folder, _NAME)
+        with open(path, "wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield from rows_of([path], format_, schema)
+
+
+def _come(most: int) -> bytes:
+    """Return what has come in, waiting for the first of it; nothing at the end."""
+    source = sys.stdin.fileno()
+    parts = [os.read(source, most)]
+    size = len(parts[0])
+    # A pipe gives little at a time, and each append is a sync.
+    while parts[-1] and size < most and select.select([source], [], [], 0)[0]:
+        parts.append(os.read(source, most - size))
+        size += len(parts[-1])
+    return b"".join(parts)
