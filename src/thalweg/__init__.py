@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from thalweg.engine.contract import Report
     from thalweg.log import Log
     from thalweg.plan.expr import aggregate, coalesce, col, concat_str, count, lit, when
-    from thalweg.plan.windows import cumulating, hopping, tumbling
+    from thalweg.plan.windows import count_window, cumulating, hopping, session, tumbling
     from thalweg.stream import Stream
 
 __version__ = "0.1.0.dev0"
@@ -68,9 +68,11 @@ _HOMES = {
     "col": "thalweg.plan.expr",
     "concat_str": "thalweg.plan.expr",
     "count": "thalweg.plan.expr",
+    "count_window": "thalweg.plan.windows",
     "cumulating": "thalweg.plan.windows",
     "hopping": "thalweg.plan.windows",
     "lit": "thalweg.plan.expr",
+    "session": "thalweg.plan.windows",
     "tumbling": "thalweg.plan.windows",
     "when": "thalweg.plan.expr",
 }
@@ -102,9 +104,11 @@ __all__ = [
     "col",
     "concat_str",
     "count",
+    "count_window",
     "cumulating",
     "hopping",
     "lit",
+    "session",
     "tumbling",
     "when",
 ]

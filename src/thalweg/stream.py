@@ -6,7 +6,7 @@ is a ``PlanError`` that names the line of the program.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,13 +15,26 @@ import pyarrow.types as t
 
 from thalweg.columnar.rules import RuleSet
 from thalweg.core.envelope import ERROR_SCHEMA
-from thalweg.core.errors import PlanError, near, short, user_place
-from thalweg.core.ports import Sink
+from thalweg.core.errors import PlanError, short, user_place
+from thalweg.core.ports import Sink, Source
 from thalweg.core.schema import Field, Schema, schema_of
 from thalweg.plan import nodes as n
-from thalweg.plan.build import BOUNDS, aggregate_node, annotation, check_names, function_schema, unsupported
-from thalweg.plan.expr import Column, Expr, as_expr, infer, infer_type, is_aggregate, output_name, show
-from thalweg.plan.windows import Duration, Window, as_window
+from thalweg.plan.build import (
+    aggregate_node,
+    annotation,
+    check_names,
+    function_schema,
+    known,
+    named_exprs,
+    project_node,
+    row_expr,
+    windows_of,
+)
+from thalweg.plan.build_ends import ViewLike, late_node, union_node, write_node
+from thalweg.plan.build_joins import Within, asof_node, join_node, lookup_node
+from thalweg.plan.build_ordered import dedupe_node, process_node, top_k_node
+from thalweg.plan.expr import Column, Expr, infer, show
+from thalweg.plan.windows import AnyWindow, Duration, as_window
 
 _ERRORS = schema_of(ERROR_SCHEMA)
 
@@ -31,20 +44,6 @@ class Registry(Protocol):
 
     def add_write(self, write: n.Write) -> None:
         """Note the end of a stream."""
-        ...
-
-
-class ViewLike(Protocol):
-    """A description of a view: it has a name and a key, and nothing to open."""
-
-    @property
-    def name(self) -> str:
-        """The view's name."""
-        ...
-
-    @property
-    def key(self) -> tuple[str, ...] | None:
-        """The columns that name a row."""
         ...
 
 
@@ -73,23 +72,15 @@ class Stream:
 
     @property
     def late(self) -> Stream:
-        """The rows that came too late for a window of this stream, one for each window missed.
+        """The rows that came too late for this step, for windows one for each window missed.
 
-        Shape: the columns that went into the windows, then ``window_start`` and ``window_end`` of the
-        window missed.
+        Shape: the columns that went into the step; for windows on a grid then ``window_start`` and ``window_end`` of
+        the window missed.
 
         Raises:
-            PlanError: The stream is not made by windows.
+            PlanError: No row can be late for the step, or it is a join, whose late rows are of two kinds.
         """
-        node = self._node
-        if not isinstance(node, n.Aggregate) or node.window is None:
-            raise PlanError(".late is what a windowed aggregate puts aside; this stream is made by " + node.verb)
-        taken = node.input.schema
-        bounds = BOUNDS
-        if any(field.name in taken for field in BOUNDS):
-            bounds = tuple(Field(f"missed_{field.name}", field.type, False) for field in BOUNDS)  # type: ignore[assignment]  # two of them
-        schema = Schema((*taken.fields, *bounds))
-        return self._of(n.Late(input=node, schema=schema, changing=False, timed=False, place=user_place()))
+        return self._of(late_node(self._node))
 
     @property
     def errors(self) -> Stream:
@@ -106,7 +97,7 @@ class Stream:
             raise PlanError(".filter() needs a condition")
         node = self._node
         for predicate in predicates:
-            expr = self._row_expr(predicate, "filter")
+            expr = row_expr(self._node, predicate, "filter")
             if (kind := infer(expr, node.schema).type) != pa.bool_():
                 raise PlanError(f".filter({show(expr)}): a condition is true or false; this is {kind}")
             node = n.Filter(
@@ -121,30 +112,31 @@ class Stream:
 
     def select(self, *exprs: object, **named: object) -> Stream:
         """Compute a new set of columns; a text names a column, a keyword names the result."""
-        return self._project(self._named(exprs, named, "select"), "select")
+        return self._of(project_node(self._node, named_exprs(self._node, exprs, named, "select"), "select"))
 
     def with_columns(self, *exprs: object, **named: object) -> Stream:
         """Add columns, or replace those of the same name."""
-        made = dict(self._named(exprs, named, "with_columns"))
+        made = dict(named_exprs(self._node, exprs, named, "with_columns"))
         columns = [(name, made.pop(name, Column(name))) for name in self.schema.names]
-        return self._project([*columns, *made.items()], "with_columns")
+        return self._of(project_node(self._node, [*columns, *made.items()], "with_columns"))
 
     def drop(self, *names: str) -> Stream:
         """Leave columns out."""
         for name in names:
-            self._known(name, "drop")
+            known(self.schema, name, "drop")
         kept = [(name, Column(name)) for name in self.schema.names if name not in names]
-        return self._project(kept, "drop")
+        return self._of(project_node(self._node, kept, "drop"))
 
     def rename(self, mapping: Mapping[str, str]) -> Stream:
         """Give columns other names: ``{"old": "new"}``."""
         for name in mapping:
-            self._known(name, "rename")
-        return self._project([(mapping.get(name, name), Column(name)) for name in self.schema.names], "rename")
+            known(self.schema, name, "rename")
+        columns = [(mapping.get(name, name), Column(name)) for name in self.schema.names]
+        return self._of(project_node(self._node, columns, "rename"))
 
     def explode(self, column: str) -> Stream:
         """Make a row of each item of a list; an empty list or null gives one row with null."""
-        field = self._known(column, "explode")
+        field = known(self.schema, column, "explode")
         if not t.is_list(field.type):
             raise PlanError(f'.explode("{column}"): the column is {field.type}, not a list')
         fields = [Field(f.name, f.type.value_type) if f.name == column else f for f in self.schema]
@@ -152,7 +144,7 @@ class Stream:
 
     def unnest(self, column: str) -> Stream:
         """Put the fields of a struct in its place."""
-        field = self._known(column, "unnest")
+        field = known(self.schema, column, "unnest")
         if not t.is_struct(field.type):
             raise PlanError(f'.unnest("{column}"): the column is {field.type}, not a struct')
         fields: list[Field] = []
@@ -166,21 +158,7 @@ class Stream:
         Raises:
             PlanError: The columns differ.
         """
-        streams = (self, *others)
-        for other in others:
-            if not isinstance(other, Stream):
-                raise PlanError(f".union({short(other)}): streams are wanted")
-            if [(f.name, f.type) for f in other.schema] != [(f.name, f.type) for f in self.schema]:
-                raise PlanError(f".union: the columns differ: ({self.schema}) and ({other.schema}); use select first")
-        fields = [Field(f.name, f.type, any(other.schema[f.name].nullable for other in streams)) for f in self.schema]
-        node = n.Union(
-            streams=tuple(stream._node for stream in streams),
-            schema=Schema(tuple(fields)),
-            changing=any(stream.changing for stream in streams),
-            timed=all(stream._node.timed for stream in streams),
-            place=user_place(),
-        )
-        return self._of(node)
+        return self._of(union_node([self._node, *(_node_of(other, "union") for other in others)]))
 
     def map(self, function: Callable[[dict[str, Any]], Any], schema: object = None) -> Stream:
         """Call a function for each row, a dict; it returns the new row: a dict, or an object of the schema's class.
@@ -232,11 +210,9 @@ class Stream:
             of = key
             schema = Schema((*self.schema.fields, Field("key", kind.type)))
             return self.map(lambda row: row | {"key": of(row)}, schema=schema).reduce_by_key("key", function)
-        self._known(key, "reduce_by_key")
+        known(self.schema, key, "reduce_by_key")
         if not callable(function):
             raise PlanError(f"reduce_by_key({key!r}, {short(function)}): a function of two rows is wanted")
-        if self.changing:
-            raise unsupported("reduce_by_key", "a changing table")
         node = n.ReduceByKey(
             input=self._node,
             key=key,
@@ -250,7 +226,7 @@ class Stream:
 
     def group_by(self, *keys: object, **named: object) -> GroupedStream:
         """Group rows by columns or expressions; a keyword names a key."""
-        return GroupedStream(self, tuple(self._named(keys, named, "group_by")))
+        return GroupedStream(self, tuple(named_exprs(self._node, keys, named, "group_by")))
 
     def agg(self, *exprs: object, **named: object) -> Stream:
         """Aggregate the whole stream: a changing table of one row, once there is a row.
@@ -266,50 +242,150 @@ class Stream:
         """
         return GroupedStream(self, ()).agg(*exprs, **named)
 
+    def join(
+        self, other: Stream, on: str | Sequence[str], how: n.How = "inner", within: Within | None = None
+    ) -> Stream:
+        """Put the rows of two streams side by side that agree in some columns; null agrees with nothing.
+
+        Shape: the columns of both, those of ``on`` once; another of this stream's names gets the suffix ``_right``.
+        With ``semi`` and ``anti`` this stream's columns alone.
+
+        State: with ``within`` rows until no partner can come, and without it both sides' rows for ever. Streams of
+        closed windows that are joined on ``window_end`` among others keep a window's rows until all have come.
+
+        Args:
+            other: The right stream.
+            on: The columns, of the same name and type on both sides.
+            how: ``inner``, ``left``, ``right``, ``full``, ``semi`` or ``anti``.
+            within: How much later the right row may be: ``"15m"``; or from when to when: ``("-5m", "15m")``. Both
+                streams have event times then, and the result is append-only.
+
+        Raises:
+            PlanError: A column is not there or differs in type, or ``within`` is given for a changing table.
+        """
+        return self._of(join_node(self._node, _node_of(other, "join"), on, how, within))
+
+    def join_asof(self, table: Stream, by: str | Sequence[str]) -> Stream:
+        """Put beside each row the version of its key that was valid at its time: the last one not later.
+
+        Shape: as for a left join; each row comes once, when the watermark is past its time.
+
+        State: rows ahead of the watermark, and for each key its versions from the last before the watermark on.
+
+        Args:
+            table: The versions: a stream with event time, each row valid until the next one of its key.
+            by: The columns that name what has versions.
+
+        Raises:
+            PlanError: A stream is changing or has no event time, or a column is not there or differs in type.
+        """
+        return self._of(asof_node(self._node, _node_of(table, "join_asof"), by))
+
+    def lookup(self, reference: Source, on: str | Sequence[str], refresh: Duration | None = "60s") -> Stream:
+        """Put beside each row the row of a reference with the same key, as it is when the row comes.
+
+        Shape: as for a left join; one row for each. A key that the reference has several times is an error.
+
+        Order and delivery: what is found depends on when a row comes, not on its event time.
+
+        Args:
+            reference: A source that ends, such as ``files("products.csv")``; it is read whole.
+            on: The columns that name a row of it.
+            refresh: After how long it is read again; None for never.
+
+        Raises:
+            PlanError: A column is not there or differs in type.
+        """
+        if not isinstance(reference, Source):
+            raise PlanError(f'.lookup({short(reference)}): a source is wanted, such as files("products.csv")')
+        return self._of(lookup_node(self._node, reference, schema_of(reference.schema()), on, refresh))
+
+    def dedupe(self, by: str | Sequence[str], within: Duration | None = None) -> Stream:
+        """Keep the first of the rows that agree in some columns, in the order of time.
+
+        Args:
+            by: The columns.
+            within: A row is kept if none of its key was kept so long before it; the result is append-only. Without
+                it the result is a changing table of the first row per key.
+
+        State: with ``within`` rows ahead of the watermark and keys for that long; without it a row per key, for ever.
+
+        Raises:
+            PlanError: A column is not there, or the stream is changing or has no event time.
+        """
+        return self._of(dedupe_node(self._node, by, within))
+
+    def top_k(
+        self,
+        n: int,
+        by: object,
+        reverse: bool | Sequence[bool] = False,
+        per: str | Sequence[str] | None = None,
+    ) -> Stream:
+        """Keep the first rows of an order, the greatest first and null last, per key.
+
+        Shape: the same columns and ``rank``, from 1; equal rows are ordered by time, then by all columns.
+
+        State: the rows that can come among the first: for ever, or until the window closes of which ``per`` names the
+        end.
+
+        Args:
+            n: How many.
+            by: Columns or expressions.
+            reverse: The least first; one for all, or one for each of ``by``.
+            per: Key columns.
+
+        Raises:
+            PlanError: A column is not there or has no order.
+        """
+        return self._of(top_k_node(self._node, n, by, reverse, per))
+
+    def process(
+        self,
+        function: n.UserFunction,
+        key: str | Sequence[str],
+        state: type,
+        schema: object = None,
+        *,
+        on_timer: n.UserFunction | None = None,
+        ttl: Duration | None = None,
+        by_batch: bool = False,
+        order: n.Order = "time",
+    ) -> Stream:
+        """Call a function with each row and the state of its key, in the order of time.
+
+        ``function(row, state, timers)`` gives any number of new rows; ``row`` is a dict, ``state`` an object that it
+        may change, and ``timers.set(time)`` has ``on_timer(time, state, timers)`` called with the same state when the
+        watermark is there. A row on which it raises is rejected, and the state is as it was before.
+
+        State: rows ahead of the watermark; a state per key, for ever or until ``ttl`` after the key's last row.
+
+        Args:
+            function: As above; with ``by_batch`` it takes an Arrow table of rows in order, and a table of the states of
+                their keys, and gives both: the new rows, and the new states.
+            key: The key columns.
+            state: The class of the state; all fields have defaults.
+            schema: The new rows' columns; by default the class in the annotation, as in ``Iterator[Alert]``.
+            on_timer: Gives new rows, too.
+            ttl: For how long the state of a key without rows is kept, in event time.
+            by_batch: One call for all rows that the watermark has passed, instead of one for each.
+            order: ``time``, or ``arrival``: at once, but then the result depends on how rows arrive.
+
+        Raises:
+            PlanError: A column is not there, or the stream is changing or has no event time.
+        """
+        node = process_node(self._node, function, key, state, schema, on_timer, ttl, by_batch, order)
+        RuleSet(node.schema)  # a rule that does not fit its column is a mistake of the program
+        return self._of(node)
+
     def write(self, output: Sink | ViewLike) -> Stream:
         """Send the rows to a sink or view; returns this stream, so that it can be written to more than one.
 
         Raises:
             PlanError: The sink cannot take a changing stream, or the view's name or key cannot be used.
         """
-        node = self._node
-        if isinstance(output, Sink):
-            if self.changing and output.changes == "refused":
-                raise PlanError(
-                    f"{output.describe()} only adds rows, but this stream is a changing table; write it to a view, or "
-                    'use .window(…, emit="on_close")'
-                )
-            end: Sink | n.ViewOutput = output
-        elif hasattr(output, "name") and hasattr(output, "key"):
-            end = n.ViewOutput(name=output.name, key=self._view_key(output))
-        else:
-            raise PlanError(
-                f".write({short(output)}): a sink of thalweg.connect is wanted, such as view(…) or files(…)"
-            )
-        self._registry.add_write(
-            n.Write(
-                input=node,
-                output=end,
-                schema=node.schema,
-                changing=node.changing,
-                timed=node.timed,
-                place=user_place(),
-            )
-        )
+        self._registry.add_write(write_node(self._node, output))
         return self
-
-    def _view_key(self, output: ViewLike) -> tuple[str, ...] | None:
-        derived = n.key_of(self._node)
-        if output.key is None:
-            return derived
-        for name in output.key:
-            self._known(name, f"write(view({output.name!r}, key=…))")
-        if derived is None or set(derived) != set(output.key):
-            known = f"the key is {', '.join(derived)}" if derived else "no columns are known to name a row"
-            raise PlanError(
-                f"view({output.name!r}, key={output.key}): {known}; leave key out, or group the stream by the key first"
-            )
-        return output.key
 
     def _of(self, node: n.Node) -> Stream:
         return Stream(node, self._registry)
@@ -330,66 +406,12 @@ class Stream:
     def _user(self, kind: Any, schema: Schema, method: str, **details: Any) -> Stream:  # a node class and its fields
         if not callable(details["function"]):
             raise PlanError(f".{method}({short(details['function'])}): a function is wanted")
-        if self.changing:
-            raise unsupported(method, "a changing table")
         check_names(schema.names, method)
         RuleSet(schema)  # a rule that does not fit its column is a mistake of the program
         node = self._node
         return self._of(
-            kind(input=node, schema=schema, changing=False, timed=node.timed, place=user_place(), **details)
+            kind(input=node, schema=schema, changing=node.changing, timed=node.timed, place=user_place(), **details)
         )
-
-    def _project(self, columns: Iterable[tuple[str, Expr]], method: str) -> Stream:
-        node = self._node
-        pairs = tuple(columns)
-        if not pairs:
-            raise PlanError(f".{method}: no column is left")
-        check_names([name for name, _ in pairs], method)
-        fields = []
-        for name, expr in pairs:
-            field = infer(expr, node.schema)
-            if pa.types.is_null(infer_type(expr, node.schema).type):
-                raise PlanError(f'.{method}: "{name}" is always null and has no type; use .cast(…)')
-            fields.append(Field(name, field.type, field.nullable))
-        return self._of(
-            n.Project(
-                input=node,
-                columns=pairs,
-                method=method,
-                schema=Schema(tuple(fields)),
-                changing=node.changing,
-                timed=node.timed,
-                place=user_place(),
-            )
-        )
-
-    def _named(self, exprs: Iterable[object], named: Mapping[str, object], method: str) -> list[tuple[str, Expr]]:
-        flat: list[object] = []
-        for expr in exprs:
-            flat += expr if isinstance(expr, (list, tuple)) else [expr]
-        pairs = []
-        for value in flat:
-            expr = self._row_expr(value, method)
-            pairs.append((output_name(expr), expr))
-        pairs += [(name, self._row_expr(value, method)) for name, value in named.items()]
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise PlanError(f'.{method}: two columns would have the name "{name}"; name one with a keyword')
-            seen.add(name)
-        return pairs
-
-    def _row_expr(self, value: object, method: str) -> Expr:
-        expr = as_expr(value, column=True)
-        infer(expr, self.schema)
-        if is_aggregate(expr):
-            raise PlanError(f".{method}({show(expr)}): an aggregate is computed by .agg(…)")
-        return expr
-
-    def _known(self, name: str, method: str) -> Field:
-        if name not in self.schema:
-            raise PlanError(f'.{method}: there is no column "{name}"; {near(name, self.schema.names)}')
-        return self.schema[name]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -399,30 +421,23 @@ class GroupedStream:
     _stream: Stream
     _keys: tuple[tuple[str, Expr], ...]
 
-    def window(self, window: Window | Duration, emit: n.Emit = "on_close") -> WindowedStream:
+    def window(self, window: AnyWindow | Duration, emit: n.Emit = "on_close", time: object = None) -> WindowedStream:
         """Group by event-time windows too.
 
         Args:
-            window: ``tumbling``, ``hopping``, ``cumulating``, or a duration for a tumbling one.
+            window: ``tumbling``, ``hopping``, ``cumulating``, ``session``, ``count_window``, or a duration for a
+                tumbling one.
             emit: ``on_close``: one final row per key and window. ``on_change``: a changing table.
+            time: The time that says which windows a row belongs to, where the stream is a changing table, whose rows
+                have no event time: a column or expression. Nothing is late there, and nothing closes.
 
         Raises:
-            PlanError: The stream has no event time, or is changing.
+            PlanError: The stream has no event time, or is changing and ``time`` is missing.
         """
         found = as_window(window)
         if emit not in ("on_close", "on_change"):
             raise PlanError(f'.window(emit={emit!r}): allowed are "on_close" and "on_change"')
-        node = self._stream._node
-        if node.changing:
-            if emit == "on_close":
-                raise PlanError('.window(…, emit="on_close") needs rows that stay; this stream is a changing table')
-            raise unsupported("window", "a changing table")
-        if not node.timed:
-            raise PlanError(
-                ".window(…) needs event time, and this stream has none; give it with "
-                'app.read(…, time="COLUMN", lateness="5s")'
-            )
-        return WindowedStream(self, found, emit)
+        return WindowedStream(self, windows_of(self._stream._node, found, emit, time))
 
     def agg(self, *exprs: object, **named: object) -> Stream:
         """Aggregate per key over the whole stream: a changing table.
@@ -432,7 +447,7 @@ class GroupedStream:
         State: one row per key, for ever.
         """
         stream = self._stream
-        return stream._of(aggregate_node(stream._node, self._keys, None, "on_change", exprs, named))
+        return stream._of(aggregate_node(stream._node, self._keys, None, exprs, named))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -440,8 +455,7 @@ class WindowedStream:
     """A stream grouped by keys and windows, on its way to ``agg``."""
 
     _grouped: GroupedStream
-    _window: Window
-    _emit: n.Emit
+    _windows: n.Windows
 
     def agg(self, *exprs: object, **named: object) -> Stream:
         """Aggregate per key and window.
@@ -451,4 +465,10 @@ class WindowedStream:
         State: until a window closes.
         """
         stream, keys = self._grouped._stream, self._grouped._keys
-        return stream._of(aggregate_node(stream._node, keys, self._window, self._emit, exprs, named))
+        return stream._of(aggregate_node(stream._node, keys, self._windows, exprs, named))
+
+
+def _node_of(other: object, method: str) -> n.Node:
+    if not isinstance(other, Stream):
+        raise PlanError(f".{method}({short(other)}): a stream is wanted")
+    return other._node

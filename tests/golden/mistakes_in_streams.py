@@ -212,11 +212,6 @@ def map_of_no_function(app: tw.App, clicks: Stream) -> None:
 
 
 @mistake
-def map_of_a_changing_stream(app: tw.App, clicks: Stream) -> None:
-    table(clicks).map(lambda row: row, schema=Click)  # wrong
-
-
-@mistake
 def reduce_by_a_key_function_without_annotation(app: tw.App, clicks: Stream) -> None:
     clicks.reduce_by_key(lambda row: row["user"], lambda a, b: a)  # wrong
 
@@ -229,11 +224,6 @@ def reduce_by_an_unknown_key(app: tw.App, clicks: Stream) -> None:
 @mistake
 def reduce_without_a_function(app: tw.App, clicks: Stream) -> None:
     clicks.reduce_by_key("user", "sum")  # wrong  # type: ignore[arg-type]  # the mistake itself
-
-
-@mistake
-def aggregate_of_a_changing_stream(app: tw.App, clicks: Stream) -> None:
-    table(clicks).agg(n=count())  # wrong
 
 
 # ---------------------------------------------------------------------- bringing together, writing, running

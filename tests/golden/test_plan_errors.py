@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 import thalweg as tw
-from tests.golden import mistakes_in_columns, mistakes_in_streams
+from tests.golden import mistakes_in_columns, mistakes_in_joins, mistakes_in_streams
 from tests.golden.mistakes import MARK, MISTAKES, Click, Mistake
 from thalweg import PlanError
 from thalweg.connect import memory
 
 GOLDEN = Path(__file__).with_name("plan_errors.txt")
-MODULES = (mistakes_in_columns, mistakes_in_streams)
+MODULES = (mistakes_in_columns, mistakes_in_streams, mistakes_in_joins)
 
 
 def made(function: Mistake) -> PlanError:

@@ -44,7 +44,7 @@ def intake(windows: list[Window], lateness: int = 0, **fields: Any) -> Intake:
     node = tw.App("t").read(memory([[]]), schema=SCHEMA, time="t", lateness=us(lateness))._node
     assert isinstance(node, Read)
     settings: dict[str, Any] = {"eager": False, "numbered": False, "number": 1} | fields
-    made = Intake(read=node, entry=Entry("1 read"), source=None, windows=windows, **settings)
+    made = Intake(read=node, entry=Entry("1 read"), source=None, late_tests=windows, **settings)
     made.partitions = {str(number): Partition(str(number)) for number in range(3)}
     return made
 

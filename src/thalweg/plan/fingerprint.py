@@ -21,10 +21,21 @@ def fingerprints(plan: n.Plan) -> dict[n.Node, str]:
     times: dict[str, int] = {}
     for node in plan.nodes():
         parts = [type(node).__name__, str(_VERSIONS.get(type(node).__name__, 0)), describe(node), str(node.schema)]
-        if isinstance(node, (n.MapRows, n.MapBatches, n.ReduceByKey)):
-            parts.append(function_fingerprint(node.function))
+        parts += [function_fingerprint(function) for function in _functions(node)]
         parts += [found[needed] for needed in node.inputs]
         digest = hashlib.sha256("\x00".join(parts).encode("utf-8", "backslashreplace")).hexdigest()[:16]
         times[digest] = times.get(digest, 0) + 1
         found[node] = digest if times[digest] == 1 else f"{digest}-{times[digest]}"
     return found
+
+
+def _functions(node: n.Node) -> tuple[n.UserFunction, ...]:
+    match node:
+        case n.MapRows() | n.MapBatches() | n.ReduceByKey():
+            return (node.function,)
+        case n.Process(on_timer=None):
+            return (node.function,)
+        case n.Process(on_timer=on_timer) if on_timer is not None:
+            return (node.function, on_timer)
+        case _:
+            return ()

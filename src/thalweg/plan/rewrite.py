@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
-from thalweg.plan.nodes import Node, Plan, Read, Step, Union, Write
+from thalweg.plan.nodes import Node, Plan, Read, Write
 
 
 def rewritten(plan: Plan, read: Callable[[Read], Read], write: Callable[[Write], Write]) -> Plan:
@@ -14,10 +13,8 @@ def rewritten(plan: Plan, read: Callable[[Read], Read], write: Callable[[Write],
     for node in plan.nodes():
         if isinstance(node, Read):
             made[node] = read(node)
-        elif isinstance(node, Union):
-            made[node] = replace(node, streams=tuple(made[stream] for stream in node.streams))
-        elif isinstance(node, Step):
-            moved = replace(node, input=made[node.input])
+        else:
+            moved = node.with_inputs([made[needed] for needed in node.inputs])
             made[node] = write(moved) if isinstance(moved, Write) else moved
     ends = tuple(end for node in plan.writes if isinstance(end := made[node], Write))
     return Plan(plan.name, ends)

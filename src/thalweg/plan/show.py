@@ -46,6 +46,21 @@ def describe(node: n.Node) -> str:
             return _aggregate(node)
         case n.ReduceByKey():
             return f"reduce_by_key({node.key}, {qualified_name(node.function)})"
+        case n.Join():
+            return _join(node)
+        case n.JoinAsof():
+            return f"join_asof(by={', '.join(node.keys)}{_renamed(node.renamed)})"
+        case n.Lookup():
+            refresh = "never" if node.refresh_us is None else duration_text(node.refresh_us)
+            on = f"on={', '.join(node.keys)}{_renamed(node.renamed)}"
+            return f"lookup({node.reference.describe()} → {node.reference_schema}, {on}, refresh={refresh})"
+        case n.Dedupe():
+            within = "" if node.within_us is None else f", within={duration_text(node.within_us)}"
+            return f"dedupe({', '.join(node.keys)}{within})"
+        case n.TopK():
+            return _top_k(node)
+        case n.Process():
+            return _process(node)
         case n.Write(output=n.ViewOutput(name=name, key=key)):
             return f"write view({name}{', key=' + ', '.join(key) if key else ''})"
         case n.Write(output=sink):
@@ -72,10 +87,30 @@ def traits(node: n.Node) -> tuple[str, ...]:
                 found.append("schema inferred")
             if node.idle_timeout_us is not None and node.timed and not node.source.final:
                 found.append("wall clock: idle_timeout")
+        case n.Aggregate() if node.input.changing:
+            found.append("state: a row per key, and the rows that it is made of, for ever")
         case n.Aggregate(window=window, emit=emit) if window is not None:
             found.append("state: rows of open windows" if emit == "on_close" else "state: open windows")
         case n.Aggregate() | n.ReduceByKey():
             found.append("state: a row per key, for ever")
+        case n.Join(within=None):
+            found.append("state: the rows of both sides, for ever")
+        case n.Join():
+            found.append("state: rows until no partner can come")
+        case n.JoinAsof():
+            found.append("state: rows ahead of the watermark, versions from the last before it")
+        case n.Lookup():
+            found.append("state: the reference")
+            found.append("wall clock: the reference as it is when a row comes")
+        case n.Dedupe(within_us=within_us):
+            found.append("state: a row per key, for ever" if within_us is None else "state: keys for that long")
+        case n.TopK(closes=closes):
+            found.append("state: the rows of open windows" if closes else "state: rows that may come first, for ever")
+        case n.Process():
+            found.append("user code, by batch" if node.by_batch else "user code, row by row")
+            found.append(f"state: per key, {_kept(node.ttl_us)}")
+            if node.order == "arrival":
+                found.append("depends on the order of arrival")
         case n.MapRows() | n.MapBatches():
             found.append("user code, row by row" if isinstance(node, n.MapRows) else "user code, by batch")
         case n.Write(output=n.ViewOutput()):
@@ -113,9 +148,47 @@ def _read(node: n.Read) -> str:
 def _aggregate(node: n.Aggregate) -> str:
     keys = ", ".join(name if _is_column(expr, name) else f"{name}={show(expr)}" for name, expr in node.keys)
     results = ", ".join(f"{name}={show(expr)}" for name, expr in node.aggregates)
-    window = f".window({node.window}, emit={node.emit})" if node.window else ""
+    by = "" if node.labelled_by is None else f", time={show(node.labelled_by)}"
+    window = f".window({node.window}, emit={node.emit}{by})" if node.window else ""
     grouped = f"group_by({keys})" if node.keys or node.window else "all rows"
     return f"{grouped}{window}.agg({results})"
+
+
+def _join(node: n.Join) -> str:
+    parts = [f"on={', '.join(node.keys)}{_renamed(node.renamed)}", f"how={node.how}"]
+    if node.within == (0, 0) and n.closing_column(node) is not None:
+        parts.append("per window")
+    elif node.within is not None:
+        parts.append(f"within={_signed(node.within[0])} to {_signed(node.within[1])}")
+    return f"join({', '.join(parts)})"
+
+
+def _top_k(node: n.TopK) -> str:
+    order = [f"{show(by)}{' reversed' if back else ''}" for by, back in zip(node.by, node.reverse, strict=True)]
+    per = f", per={', '.join(node.per)}" if node.per else ""
+    return f"top_k({node.rows}, by={', '.join(order)}{per}{', per window' if node.closes else ''})"
+
+
+def _process(node: n.Process) -> str:
+    parts = [qualified_name(node.function), f"key={', '.join(node.keys)}", f"state=({node.state_schema})"]
+    if node.on_timer is not None:
+        parts.append(f"on_timer={qualified_name(node.on_timer)}")
+    if node.ttl_us is not None:
+        parts.append(f"ttl={duration_text(node.ttl_us)}")
+    parts += ["by batch"] * node.by_batch + [f"order={node.order}"]
+    return f"process({', '.join(parts)} → {node.schema})"
+
+
+def _renamed(pairs: tuple[tuple[str, str], ...]) -> str:
+    return "".join(f", {new}={name} of the right" for name, new in pairs if name != new)
+
+
+def _signed(us: int) -> str:
+    return f"-{duration_text(-us)}" if us < 0 else duration_text(us)
+
+
+def _kept(ttl_us: int | None) -> str:
+    return "for ever" if ttl_us is None else f"until {duration_text(ttl_us)} after its last row"
 
 
 def _is_column(expr: object, name: str) -> bool:

@@ -25,6 +25,38 @@ Duration = str | timedelta
 
 
 @dataclass(frozen=True, slots=True)
+class SessionWindow:
+    """Windows per key of rows that are less than a gap apart. Made by ``session``.
+
+    Attributes:
+        gap_us: In microseconds.
+    """
+
+    gap_us: int
+
+    kind = "session"
+
+    def __str__(self) -> str:
+        return f"session({_shown(self.gap_us)})"
+
+
+@dataclass(frozen=True, slots=True)
+class CountWindow:
+    """Windows per key of so many rows, one after the other. Made by ``count_window``.
+
+    Attributes:
+        rows: How many.
+    """
+
+    rows: int
+
+    kind = "count"
+
+    def __str__(self) -> str:
+        return f"count_window({self.rows})"
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """A kind of event-time window. Made by ``tumbling``, ``hopping`` and ``cumulating``.
 
@@ -73,6 +105,9 @@ class Window:
         if self.offset_us not in (0, _MONDAY_US):
             parts.append(f"offset={_shown(self.offset_us)}")
         return f"{self.kind}({', '.join(parts)})"
+
+
+AnyWindow = Window | SessionWindow | CountWindow
 
 
 def tumbling(size: Duration, *, offset: Duration = "0s") -> Window:
@@ -132,9 +167,48 @@ def cumulating(size: Duration, *, every: Duration, offset: Duration = "0s") -> W
     return Window("cumulating", size_us, every_us, _offset(offset, size_us))
 
 
-def as_window(window: Window | Duration) -> Window:
+def session(gap: Duration) -> SessionWindow:
+    """Windows per key of rows that are less than a gap apart; a row between two merges them.
+
+    A session runs from its first row's time to its last row's plus the gap, and closes when the watermark is there.
+
+    Args:
+        gap: After so much time without a row a session is over.
+
+    Raises:
+        PlanError: The gap is not positive, or names months or years.
+
+    Example:
+        >>> print(session("30s"))
+        session(30s)
+    """
+    return SessionWindow(_positive(gap, "gap"))
+
+
+def count_window(rows: int) -> CountWindow:
+    """Windows per key of so many rows in the order of time, formed as the watermark passes them.
+
+    A window runs from its first row's time to just behind its last row's. The last one of a key may be smaller: it
+    closes when the input is complete.
+
+    Args:
+        rows: How many.
+
+    Raises:
+        PlanError: It is not a positive number.
+
+    Example:
+        >>> print(count_window(1000))
+        count_window(1000)
+    """
+    if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
+        raise PlanError(f"count_window({rows!r}): a positive number of rows is wanted")
+    return CountWindow(rows)
+
+
+def as_window(window: AnyWindow | Duration) -> AnyWindow:
     """Return the window itself, or the tumbling window of a duration."""
-    return window if isinstance(window, Window) else tumbling(window)
+    return window if isinstance(window, (Window, SessionWindow, CountWindow)) else tumbling(window)
 
 
 def _positive(value: Duration, what: str) -> int:

@@ -98,7 +98,7 @@ class Arrangement:
             return
         if few is not None:
             self._runs.append(self._first_run(few))
-        self._runs.append(_run(rows, self._keys))
+        self._runs.append(run_of(rows, self._keys))
         while len(self._runs) > 1 and self._runs[-2].frame.height < 2 * self._runs[-1].frame.height:
             newer, older = self._runs.pop(), self._runs.pop()
             self._runs.append(self._merged(older, newer))
@@ -155,7 +155,7 @@ class Arrangement:
         elif len(frames) == 1:
             self._runs = [self._first_run(frames[0])]
         else:
-            self._runs = [_run(frame, self._keys) for frame in frames]
+            self._runs = [run_of(frame, self._keys) for frame in frames]
 
     def _among_few(self, few: pl.DataFrame, keys: pl.DataFrame) -> Found | None:
         wanted = self._keys
@@ -183,7 +183,7 @@ class Arrangement:
     def _first_run(self, rows: pl.DataFrame) -> Run:
         if self._counted is not None:
             rows = rows.with_columns(pl.col(self._counted.total).alias(self._counted.added))
-        return _run(rows, self._keys)
+        return run_of(rows, self._keys)
 
     def _merged(self, older: Run, newer: Run) -> Run:
         both = stacked([run.frame.hstack([run.hashes]) for run in (older, newer)])
@@ -209,7 +209,8 @@ def _hashes(frame: pl.DataFrame, keys: list[str]) -> pl.Series:
     return picked(frame, keys).hash_rows(_SEED)
 
 
-def _run(rows: pl.DataFrame, keys: list[str]) -> Run:
+def run_of(rows: pl.DataFrame, keys: list[str]) -> Run:
+    """Return rows sorted by the hash of their keys."""
     return _split(rows.hstack([_hashes(rows, keys).alias(_HASH)]).sort(_HASH))
 
 
@@ -225,3 +226,13 @@ def _matches(run: Run, hashes: pl.Series) -> pl.DataFrame | None:
         return None
     rows = spans.select(pl.int_ranges("low", "high").explode().unique()).to_series()
     return run.frame[rows]
+
+
+def matches(run: Run, keys: pl.DataFrame) -> pl.DataFrame | None:
+    """Return the rows of a run whose keys have the hash of some keys; None where there are none.
+
+    Args:
+        run: The run.
+        keys: The key columns alone, each key once. Two keys may share a hash: the caller compares them.
+    """
+    return _matches(run, _hashes(keys, keys.columns))

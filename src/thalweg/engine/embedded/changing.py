@@ -22,9 +22,15 @@ from thalweg.plan.windows import Window
 class ChangingAggregate(Stage):
     """Aggregates whose result is a changing table, per window or over the whole stream."""
 
+    remembers = True
+    eager = True
+
     def __init__(self, node: Aggregate | ReduceByKey, name: str) -> None:
         super().__init__(node, name)
-        self.window: Window | None = node.window if isinstance(node, Aggregate) else None
+        window = node.window if isinstance(node, Aggregate) else None
+        assert window is None or isinstance(window, Window), "other windows do not change"
+        self.window = window
+        self.late_test = self.window
         self._overlap = self.window is not None and self.window.kind != "tumbling"
         # Rows of several windows are folded once, by the first and the last of them.
         by = [] if self.window is None else [END, LAST] if self._overlap else [END]
@@ -36,7 +42,6 @@ class ChangingAggregate(Stage):
         taken = [rows for part in inputs if (rows := self._take(part, out)).height]
         if taken and (news := self._folded(stacked(taken), out)) is not None:
             frame = self._table.apply(news)
-            self.entry.rows_out += frame.height
             if frame.height:
                 out.rows.append(Rows(frame))
         self.entry.released += self._table.close(watermark)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from thalweg.engine.embedded.changing import ChangingAggregate
+from thalweg.engine.embedded.compile import stage_of
 from thalweg.engine.embedded.fused import Fused, nodes_fused
 from thalweg.engine.embedded.outputs import Outlet, SinkOutlet
 from thalweg.engine.embedded.rows import NEVER, Rows, combined_watermark
-from thalweg.engine.embedded.stage import Output, Stage
-from thalweg.engine.embedded.stateless import Exploded, MappedBatches, MappedRows, United
+from thalweg.engine.embedded.stage import LateTest, Output, Stage, TwoSided
+from thalweg.engine.embedded.stateless import MappedBatches, MappedRows
 from thalweg.engine.embedded.taps import Tap, error_rows, late_rows
-from thalweg.engine.embedded.windowed import ClosingWindows
 from thalweg.plan import nodes as n
 from thalweg.plan.show import step_name
-from thalweg.plan.windows import Window
 
 
 @dataclass(slots=True)
@@ -81,32 +79,24 @@ class Graph:
                 entry = source.stage.entry if source.stage is not None else entries[id(source.node)]
                 entry.feeds.append(vertex.stage.entry)  # type: ignore[attr-defined]  # entries of the ledger
 
-    def windows_below(self, read: Vertex) -> list[Window]:
-        """Return the windows that a source's rows reach without passing through state."""
-        found = []
-        for vertex in self._reached(read):
-            if isinstance(vertex.stage, (ClosingWindows, ChangingAggregate)) and vertex.stage.window is not None:
-                found.append(vertex.stage.window)
-        return found
+    def late_tests_below(self, read: Vertex) -> list[LateTest]:
+        """Return the tests for being late that a source's rows reach without passing through state."""
+        stages = [v.stage for v in self._reached(read) if v.stage is not None]
+        return [stage.late_test for stage in stages if stage.late_test is not None]
 
-    def closing_below(self, read: Vertex) -> list[Vertex]:
-        """Return the windows that close of those, as vertices."""
-        return [v for v in self._reached(read) if isinstance(v.stage, ClosingWindows)]
+    def remembering_below(self, read: Vertex) -> list[Vertex]:
+        """Return the operators in which a source's rows stay."""
+        return [v for v in self._reached(read) if v.stage is not None and v.stage.remembers]
 
     def operator_watermark(self, read: Vertex) -> int:
-        """Return the greatest watermark of the windows that test a source's rows for being late."""
-        marks = [
-            v.stage.watermark
-            for v in self._reached(read)
-            if isinstance(v.stage, (ClosingWindows, ChangingAggregate)) and v.stage.window is not None
-        ]
-        return max(marks, default=NEVER)
+        """Return the greatest watermark of the operators that test a source's rows for being late."""
+        stages = [v.stage for v in self._reached(read) if v.stage is not None]
+        return max((stage.watermark for stage in stages if stage.late_test is not None), default=NEVER)
 
     def eager_below(self, read: Vertex) -> bool:
         """Tell whether something that a source's rows reach at once wants every row at once."""
-        return any(
-            isinstance(v.stage, (Outlet, ChangingAggregate)) or v.late_to or v.errors_to for v in self._reached(read)
-        )
+        reached = self._reached(read)
+        return any((v.stage is not None and v.stage.eager) or v.late_to or v.errors_to for v in reached)
 
     def time_used_below(self, read: Vertex) -> bool:
         """Tell whether something that a source's rows reach looks at their event time."""
@@ -147,7 +137,8 @@ class Graph:
                 vertex.idle = mark is None
                 vertex.watermark = vertex.watermark if mark is None else mark
                 continue
-            inputs = [rows for source in vertex.inputs for rows in source.given]
+            sides = [source.given for source in vertex.inputs]
+            inputs = [rows for given in sides for rows in given]
             inputs += redriven.get(id(vertex), ())
             marks = [None if source.idle else source.watermark for source in vertex.inputs]
             vertex.idle = all(mark is None for mark in marks)
@@ -155,18 +146,21 @@ class Graph:
             if isinstance(stage, Tap):
                 vertex.given, vertex.watermark = stage.drain(), watermark
                 continue
-            vertex.watermark = watermark
             if not inputs and watermark == stage.watermark:
-                vertex.given = []
+                vertex.given, vertex.watermark = [], stage.watermark_out()
                 continue
-            out = stage.process(inputs, watermark)
+            if isinstance(stage, TwoSided):
+                left, right = sides
+                out = stage.process_sides(left, right, watermark)
+            else:
+                out = stage.process(inputs, watermark)
             vertex.given, stage.watermark = out.rows, watermark
+            vertex.watermark = stage.watermark_out()
             for tap in vertex.late_to:
                 tap.give(late_rows(out.late))
             for tap in vertex.errors_to:
                 tap.give(error_rows(vertex.name, out.rejected))
-            if not isinstance(stage, (ClosingWindows, ChangingAggregate)):
-                stage.entry.rows_out += sum(rows.frame.height for rows in out.rows)
+            stage.entry.rows_out += sum(rows.frame.height for rows in out.rows)
             note(vertex, out)
 
     def _vertex(
@@ -190,7 +184,7 @@ class Graph:
         while nodes_fused(chain[0]) and id(chain[0].inputs[0]) not in self._by_node:
             chain.insert(0, chain[0].inputs[0])
         inputs = [self._by_node[id(needed)] for needed in chain[0].inputs]
-        return Vertex(_stage(node, chain, name, outlet), node, inputs)
+        return Vertex(stage_of(node, chain, name, outlet), node, inputs)
 
     def _reached(self, read: Vertex) -> list[Vertex]:
         found: list[Vertex] = []
@@ -198,28 +192,6 @@ class Graph:
         while todo:
             vertex = todo.pop()
             found.append(vertex)
-            if vertex.stage is None or not isinstance(vertex.stage, (ClosingWindows, ChangingAggregate)):
+            if vertex.stage is None or not vertex.stage.remembers:
                 todo += [v for v in self.vertices if vertex in v.inputs and not isinstance(v.stage, Tap)]
         return found
-
-
-def _stage(node: n.Node, chain: Sequence[n.Node], name: str, outlet: Callable[[n.Write, str], Outlet]) -> Stage:
-    match node:
-        case n.Filter() | n.Project() | n.Unnest():
-            return Fused(chain, name)  # type: ignore[arg-type]  # only fusible nodes make a chain
-        case n.Explode():
-            return Exploded(node, name)
-        case n.Union():
-            return United(node, name)
-        case n.MapRows():
-            return MappedRows(node, name)
-        case n.MapBatches():
-            return MappedBatches(node, name)
-        case n.Aggregate(window=window, emit="on_close") if window is not None:
-            return ClosingWindows(node, window, name)
-        case n.Aggregate() | n.ReduceByKey():
-            return ChangingAggregate(node, name)
-        case n.Write():
-            return outlet(node, name)
-        case _:
-            raise TypeError(f"no stage for {type(node).__name__}")

@@ -23,9 +23,8 @@ from thalweg.engine.contract import TimeException
 from thalweg.engine.embedded.event_time import EventTime
 from thalweg.engine.embedded.ledger import Entry
 from thalweg.engine.embedded.rows import ALWAYS, LATE_REASONS, NEVER, ROW, TIME, WATERMARK, WHY, Origin, Rows
-from thalweg.engine.embedded.stage import RejectedRow
+from thalweg.engine.embedded.stage import LateTest, RejectedRow
 from thalweg.plan.nodes import Read
-from thalweg.plan.windows import Window
 
 STEP_ROWS: Final = 262_144
 """Rows that a step takes from a partition at the most, if nothing else is asked for and something below keeps rows."""
@@ -121,7 +120,7 @@ class Intake:
         read: The plan's node.
         entry: Its counts in the ledger.
         source: The open source; None until the run begins.
-        windows: The windows that its rows can reach without passing through state: their late tests.
+        late_tests: The tests for being late that its rows can reach without passing through state.
         eager: Whether something downstream wants every row at once.
         number: The read's number in the plan.
         numbered: Whether rows carry their number, for the places of rows that user code rejects.
@@ -134,7 +133,7 @@ class Intake:
     read: Read
     entry: Entry
     source: OpenSource | None
-    windows: Sequence[Window]
+    late_tests: Sequence[LateTest]
     eager: bool
     numbered: bool
     number: int
@@ -350,8 +349,8 @@ class Intake:
         for p in pending:
             # No row's watermark_before exceeds the running maximum after the batch, less the lateness.
             highest = max(max(p.before, p.high) - self.read.lateness_us, p.floor)
-            for window in self.windows:
-                if window.first_end(p.low) <= highest:
+            for test in self.late_tests:
+                if test.first_end(p.low) <= highest:
                     return True
         return False
 

@@ -78,10 +78,8 @@ class EmbeddedRun:
         self._outlets = [stage for stage in self._graph.stages if isinstance(stage, Outlet)]
         self._egress = Egress(plan.name, options, self._outlets, self._tray)
         self._views = {s.view.name: s for s in self._outlets if isinstance(s, ViewOutlet)}
-        self._closing = [
-            (window, [i for i in self._intakes if self._feeds(i, window)])
-            for window in {id(v): v for r in self._graph.reads for v in self._graph.closing_below(r)}.values()
-        ]
+        remembering = {id(v): v for r in self._graph.reads for v in self._graph.remembering_below(r)}
+        self._remembering = [(v, [i for i in self._intakes if self._feeds(i, v)]) for v in remembering.values()]
 
     # ------------------------------------------------------------------ from any thread
 
@@ -290,12 +288,11 @@ class EmbeddedRun:
         for intake in self._intakes:
             if intake.gathered and (intake.eager or intake.full or old):
                 return True
-        for vertex, feeding in self._closing:
+        for vertex, feeding in self._remembering:
             assert vertex.stage is not None
             last = vertex.stage.watermark
             watermark = combined_watermark(last, [intake.watermark() for intake in feeding])
-            window = vertex.stage.window  # type: ignore[attr-defined]  # windows that close have one
-            if watermark > last and window.first_end(last) <= watermark:
+            if watermark > last and vertex.stage.due(watermark):
                 return True
         return old and any(self._moved(intake) for intake in self._intakes)
 
@@ -440,7 +437,7 @@ class EmbeddedRun:
             read=read,
             entry=entry,
             source=None,
-            windows=graph.windows_below(vertex),
+            late_tests=graph.late_tests_below(vertex),
             eager=graph.eager_below(vertex),
             numbered=graph.rejects_below(vertex),
             timed=graph.time_used_below(vertex),
@@ -449,8 +446,8 @@ class EmbeddedRun:
             replayed=self._options.replay,
         )
 
-    def _feeds(self, intake: Intake, window: Vertex) -> bool:
-        todo, seen = [window], set()
+    def _feeds(self, intake: Intake, fed: Vertex) -> bool:
+        todo, seen = [fed], set()
         while todo:
             vertex = todo.pop()
             if vertex.node is intake.read:

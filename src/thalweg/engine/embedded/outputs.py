@@ -67,6 +67,7 @@ class Outlet(Stage):
     """The end of a stream."""
 
     uses_time = False
+    eager = True
 
     def begin(self, beginning: Beginning) -> None:
         """Open what is written to."""

@@ -6,7 +6,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import polars as pl
 
@@ -17,13 +17,15 @@ from thalweg.plan.nodes import Node
 
 @dataclass(frozen=True, slots=True)
 class LateRows:
-    """Rows that missed a window.
+    """Rows that came too late.
 
     Attributes:
-        rows: The input's columns, WINDOW_START and WINDOW_END of the window missed, hidden columns.
+        rows: The input's columns; of windows, start and end of the window missed; hidden columns.
+        of_windows: Whether they missed windows.
     """
 
     rows: Rows
+    of_windows: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,14 @@ class Output:
     rejected: list[RejectedRow] = field(default_factory=list)
 
 
+class LateTest(Protocol):
+    """Which rows an operator finds late: those whose first end their ``watermark_before`` has reached."""
+
+    def first_end(self, time_us: int) -> int:
+        """Return from which watermark on a row of this time is late, at least for a part; it rises with the time."""
+        ...
+
+
 class Stage(ABC):
     """An operator of the compiled plan.
 
@@ -62,9 +72,15 @@ class Stage(ABC):
         entry: Its counts in the ledger.
         watermark: Its operator watermark after the last step.
         uses_time: Whether it looks at the rows' event time.
+        remembers: Whether rows stay in it; what it gives out are rows of its own, which are never late.
+        eager: Whether it may give something for every row at once.
+        late_test: Which rows it finds late; None for none.
     """
 
     uses_time: ClassVar[bool] = True
+    remembers: ClassVar[bool] = False
+    eager: ClassVar[bool] = False
+    late_test: LateTest | None = None
 
     def __init__(self, node: Node, name: str) -> None:
         self.node = node
@@ -74,6 +90,14 @@ class Stage(ABC):
     @abstractmethod
     def process(self, inputs: Sequence[Rows], watermark: int) -> Output:
         """Take the rows of a step, then the operator watermark after it."""
+
+    def due(self, watermark: int) -> bool:
+        """Tell whether it may give something when its watermark rises to this."""
+        return False
+
+    def watermark_out(self) -> int:
+        """Return what no row that it will give has a time below of."""
+        return self.watermark
 
     def held(self) -> int:
         """Return how many rows (for windows: pairs) are in the state, counted from it."""
@@ -91,6 +115,21 @@ class Stage(ABC):
         """Take the state back."""
         if frames:
             raise ValueError(f"{self.entry.step} keeps no state, but was given {sorted(frames)}")
+
+
+class TwoSided(Stage):
+    """An operator with two inputs that it tells apart."""
+
+    remembers = True
+
+    def process(self, inputs: Sequence[Rows], watermark: int) -> Output:
+        """Take no rows: which side would they be of?"""
+        assert not inputs, "the rows of two sides come apart"
+        return self.process_sides((), (), watermark)
+
+    @abstractmethod
+    def process_sides(self, left: Sequence[Rows], right: Sequence[Rows], watermark: int) -> Output:
+        """Take the rows of a step from both sides, then the operator watermark after it."""
 
 
 def without_bad_rows(

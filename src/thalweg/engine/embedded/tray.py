@@ -78,9 +78,11 @@ class Tray:
 def _late_table(step: str, late: LateRows) -> pa.Table:
     frame = late.rows.frame
     names = visible(frame).columns
-    start, end = names[-2], names[-1]  # the window missed is put last
-    assert (start, end) in (window_columns(()), window_columns(("window_start",)))
-    user = frame.select(names[:-2])
+    bounds: Sequence[str] = ()
+    if late.of_windows:
+        bounds = names[-2:]  # the window missed is put last
+        assert tuple(bounds) in (window_columns(()), window_columns(("window_start",)))
+    user = frame.select([name for name in names if name not in bounds])
     origin = late.rows.origin
     numbers = frame.get_column(ROW).to_list() if ROW in names or ROW in frame.columns else []
     places = [origin.place(number) for number in numbers] if origin is not None else []
@@ -95,11 +97,17 @@ def _late_table(step: str, late: LateRows) -> pa.Table:
             "reason": [LATE_REASONS[index] for index in why],
             "time": frame.get_column(TIME).cast(timestamp),
             "watermark": frame.get_column(WATERMARK).cast(timestamp),
-            "window_start": frame.get_column(start),
-            "window_end": frame.get_column(end),
+            "window_start": frame.get_column(bounds[0]) if bounds else [None] * frame.height,
+            "window_end": frame.get_column(bounds[1]) if bounds else [None] * frame.height,
             "row": encoded,
             "encoding": ["arrow"] * frame.height,
         },
-        schema_overrides={"partition": pl.String, "position": pl.String, "row": pl.Binary},
+        schema_overrides={
+            "partition": pl.String,
+            "position": pl.String,
+            "window_start": timestamp,
+            "window_end": timestamp,
+            "row": pl.Binary,
+        },
     )
     return to_table(columns, LATE_SCHEMA)

@@ -24,9 +24,11 @@ OVERFLOW = "a sum does not fit in 64 bits; cast the column to float, or sum a pa
 class ClosingWindows(Stage):
     """One final row per key and window."""
 
+    remembers = True
+
     def __init__(self, node: Aggregate, window: Window, name: str) -> None:
         super().__init__(node, name)
-        self.window = window
+        self.window = self.late_test = window
         self._recipe = recipe(node)
         self._buckets = Buckets(window, self._recipe.folding)
 
@@ -37,11 +39,13 @@ class ClosingWindows(Stage):
         closed = [self._result(end, partial, out) for end, partial in self._buckets.close(watermark)]
         if closed:
             frame = stacked(closed)
-            self.entry.rows_out += frame.height
             if frame.height:
                 times = frame.get_column(TIME)
                 out.rows.append(Rows(frame, int(times[0]), int(times[-1])))
         return out
+
+    def due(self, watermark: int) -> bool:
+        return self.window.first_end(self.watermark) <= watermark
 
     def held(self) -> int:
         return self._buckets.held()

@@ -1,0 +1,95 @@
+"""Rows that wait until the watermark is strictly past them, and then come in the order of time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+import polars as pl
+
+from thalweg.engine.embedded.arrangement import stacked
+from thalweg.engine.embedded.rows import ROW, TIME, WATERMARK, WHY, Rows, visible
+from thalweg.engine.embedded.stage import LateRows
+
+_NAME: Final = "waiting"
+
+
+class EachRow:
+    """The late test of operators that take rows in order: a row is late when its own time is below the watermark."""
+
+    def first_end(self, time_us: int) -> int:
+        """Return from which watermark on a row of this time is late."""
+        return time_us + 1
+
+
+EACH_ROW: Final = EachRow()
+
+
+class Waiting:
+    """Rows ahead of the watermark.
+
+    Args:
+        columns: The user's columns, in schema order; equal times are ordered by them.
+    """
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self._columns = [*columns, TIME]
+        self._order = [TIME, *columns]
+        self._frames: list[pl.DataFrame] = []
+
+    def add(self, rows: Rows) -> None:
+        """Take rows, none of which is late."""
+        if rows.frame.height:
+            self._frames.append(rows.frame.select(self._columns))
+
+    def release(self, watermark: int) -> pl.DataFrame | None:
+        """Return the rows that the watermark is strictly past, by time, then by all columns; None for none.
+
+        Shape: the user's columns and ``TIME``.
+        """
+        ready, waits = [], []
+        for frame in self._frames:
+            times = frame.get_column(TIME)
+            if int(times.min()) >= watermark:  # type: ignore[arg-type]  # an integer: no frame is empty
+                waits.append(frame)
+            elif int(times.max()) < watermark:  # type: ignore[arg-type]  # as above
+                ready.append(frame)
+            else:
+                mask = times < watermark
+                ready.append(frame.filter(mask))
+                waits.append(frame.filter(~mask))
+        # Many small frames would be looked at one by one, again and again.
+        self._frames = waits if len(waits) < 32 else [stacked(waits)]
+        return stacked(ready).sort(self._order) if ready else None
+
+    def due(self, watermark: int) -> bool:
+        """Tell whether a row waits that this watermark is strictly past."""
+        return any(int(frame.get_column(TIME).min()) < watermark for frame in self._frames)  # type: ignore[arg-type]  # as above
+
+    def held(self) -> int:
+        """Return how many rows wait."""
+        return sum(frame.height for frame in self._frames)
+
+    def snapshot(self) -> Iterator[tuple[str, pl.DataFrame]]:
+        """Give the rows as a named frame."""
+        if self._frames:
+            self._frames = [stacked(self._frames)]
+            yield _NAME, self._frames[0]
+
+    def restore(self, frames: Mapping[str, pl.DataFrame]) -> None:
+        """Take the rows back."""
+        self._frames = [frames[_NAME]] if _NAME in frames else []
+
+
+def split_late(rows: Rows) -> tuple[Rows, LateRows | None]:
+    """Return the rows that are in time, and those whose own time is below their ``watermark_before``."""
+    frame = rows.frame
+    if WATERMARK not in frame.columns:
+        return rows, None
+    late = frame.get_column(TIME) < frame.get_column(WATERMARK)
+    if not late.any():
+        return rows, None
+    hidden = [name for name in (TIME, WATERMARK, WHY, ROW) if name in frame.columns]
+    missed = frame.filter(late).select(*visible(frame).columns, *hidden)
+    kept = Rows(frame.filter(~late), rows.low, rows.high, rows.origin)
+    return kept, LateRows(Rows(missed, rows.low, rows.high, rows.origin), of_windows=False)
