@@ -8,6 +8,7 @@ from thalweg.core.errors import UnsupportedError
 from thalweg.engine.embedded.changing import ChangingAggregate
 from thalweg.engine.embedded.fused import Fused
 from thalweg.engine.embedded.outputs import Outlet
+from thalweg.engine.embedded.ranked import ranked_stage
 from thalweg.engine.embedded.stage import Stage
 from thalweg.engine.embedded.stateless import Exploded, MappedBatches, MappedRows, United
 from thalweg.engine.embedded.windowed import ClosingWindows
@@ -35,6 +36,8 @@ def stage_of(node: n.Node, chain: Sequence[n.Node], name: str, outlet: Callable[
             return Exploded(node, name)
         case n.Union():
             return United(node, name)
+        case n.TopK() | n.Dedupe(within_us=None):
+            return ranked_stage(node, name)
         case n.Step() if node.input.changing and not isinstance(node, n.Write):
             raise UnsupportedError(f"the embedded engine cannot yet run {describe(node)}", place=node.place)
         case n.MapRows():
