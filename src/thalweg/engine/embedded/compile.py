@@ -10,6 +10,7 @@ from thalweg.engine.embedded.changing import ChangingAggregate
 from thalweg.engine.embedded.fused import Fused
 from thalweg.engine.embedded.looked_up import LookedUp
 from thalweg.engine.embedded.outputs import Outlet
+from thalweg.engine.embedded.processed import Processed
 from thalweg.engine.embedded.remembered import Remembered
 from thalweg.engine.embedded.retracting import RetractingAggregate
 from thalweg.engine.embedded.stage import Stage
@@ -52,6 +53,8 @@ def stage_of(
             return ClosingWindows(node, window, name)
         case n.Aggregate() | n.ReduceByKey():
             return ChangingAggregate(node, name)
+        case n.Process():
+            return Processed(node, name)
         case n.Write():
             return outlet(node, name)
         case _:
