@@ -9,14 +9,13 @@ b    null  1     1
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Final
 
 import polars as pl
 
 from thalweg.columnar.expressions import compile_expr
 from thalweg.engine.embedded.aggregate import EVERYTHING
-from thalweg.engine.embedded.direct import AS_WRITTEN, kept, picked
+from thalweg.engine.embedded.direct import AS_WRITTEN, picked
 from thalweg.engine.embedded.rows import TIME, WEIGHT
 from thalweg.plan.expr import Alias, Column, Expr
 from thalweg.plan.nodes import Dedupe, TopK
