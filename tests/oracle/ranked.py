@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cmp_to_key
+from functools import cmp_to_key, partial
 
 from tests.oracle.values import Row, Value, canonical, order_key
 
@@ -39,7 +39,7 @@ def first_rows(order: Order, rows: Iterable[Timed]) -> list[dict[str, Value]]:
         groups.setdefault(tuple(canonical(row[name]) for name in order.per), []).append((time_us, row))
     found: list[dict[str, Value]] = []
     for group in groups.values():
-        group.sort(key=cmp_to_key(lambda a, b: _compared(order, a, b)))
+        group.sort(key=cmp_to_key(partial(_compared, order)))
         found += [{**row, "rank": rank} for rank, (_, row) in enumerate(group[: order.rows], start=1)]
     return found
 

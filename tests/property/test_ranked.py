@@ -287,7 +287,7 @@ def partitions(draw: st.DrawFn) -> list[Rows]:
     return [[{"k": k, "x": x, "ts": n // 3} for n, (k, x) in enumerate(rows)] for rows in drawn]
 
 
-def loosely(table: Iterable[Iterable[str]]) -> Table:
+def loosely(table: Iterable[Iterable[object]]) -> Table:
     """Return a table of texts in which −0.0 is 0.0."""
     return frozenset(tuple("0.0" if text == "-0.0" else text for text in row) for row in table)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
@@ -177,9 +177,9 @@ class _OpenWindow:
         trim_at: Once they are so many, those are dropped that cannot be among the first.
     """
 
-    frames: list[pl.DataFrame] = field(default_factory=list)
-    count: int = 0
-    trim_at: int = _FIRST_TRIM
+    frames: list[pl.DataFrame]
+    count: int
+    trim_at: int
 
 
 class RankedWindows(_Ranked):
@@ -230,7 +230,7 @@ class RankedWindows(_Ranked):
 
     def restore(self, frames: dict[str, pl.DataFrame]) -> None:
         for end, frame in frames.items():
-            self._open[int(end)] = _OpenWindow([restored(frame)], frame.height)
+            self._open[int(end)] = _OpenWindow([restored(frame)], frame.height, _FIRST_TRIM)
 
     def _take(self, rows: Rows, out: Output) -> None:
         entry = self.entry
@@ -248,7 +248,7 @@ class RankedWindows(_Ranked):
             self._add(end, kept(taken, ends == end))
 
     def _add(self, end: int, rows: pl.DataFrame) -> None:
-        window = self._open.get(end) or _OpenWindow()
+        window = self._open.get(end) or _OpenWindow([], 0, _FIRST_TRIM)
         window.frames.append(rows)
         window.count += rows.height
         if window.count >= window.trim_at:
