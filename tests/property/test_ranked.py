@@ -174,6 +174,7 @@ def few_are_many() -> Iterator[None]:
         patch.setattr(arrangement, "FEW_ROWS", 0)
         patch.setattr(ranking, "_FEW", 0)
         patch.setattr(ranked, "_FIRST_TRIM", 2)
+        patch.setattr(ranked, "_SORTED_TWICE", 1)
         yield
 
 

@@ -40,6 +40,7 @@ def few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(arrangement, "FEW_ROWS", 0)
         monkeypatch.setattr(ranking, "_FEW", 0)
         monkeypatch.setattr(ranked, "_FIRST_TRIM", 2)
+        monkeypatch.setattr(ranked, "_SORTED_TWICE", 1)
 
 
 def source(*, timed: bool = True) -> Stream:

@@ -25,6 +25,9 @@ _ROWS: Final = "rows"
 _FIRST_TRIM: Final = 65_536
 """From so many rows of an open window on it is worth while to look which can still be among the first."""
 
+_SORTED_TWICE: Final = 4_096
+"""More rows of a step than this are ranked among themselves first."""
+
 
 def ranked_stage(node: TopK | Dedupe, name: str) -> Stage:
     """Return the operator of a top-k, or of the first row per key."""
@@ -100,14 +103,17 @@ class RankedRows(_Ranked):
         return taken
 
     def _changed(self, news: pl.DataFrame) -> pl.DataFrame:
-        ranking = self._ranking
-        now = ranking.first(news)
-        was = self._podium.lookup(_one_of_each(now, ranking.keys))
-        there = 0
-        if was is not None:
-            there = was.height
-            now = ranking.first(stacked([was.drop(RANK), now.drop(RANK)]))
-        self.entry.released += there + news.height - now.height
+        ranking, count = self._ranking, news.height
+        if count > _SORTED_TWICE:
+            # Most rows of a key that has many are let go before they meet those that are kept.
+            news = ranking.first(news)
+            keys = kept(picked(news, ranking.keys), news.get_column(RANK) == 1)
+            news = news.drop(RANK)
+        else:
+            keys = picked(news, ranking.keys).unique()
+        was = self._podium.lookup(keys)
+        now = ranking.first(news if was is None else stacked([was.drop(RANK), news]))
+        self.entry.released += count + (0 if was is None else was.height) - now.height
         return self._podium.replace(was, now)
 
 
@@ -256,11 +262,6 @@ class RankedWindows(_Ranked):
             self.entry.released += window.count - first.height
             window = _OpenWindow([first], first.height, max(_FIRST_TRIM, 2 * first.height))
         self._open = {**self._open, end: window}
-
-
-def _one_of_each(ranked: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
-    """Return the key columns of ranked rows, each key once."""
-    return kept(picked(ranked, keys), ranked.get_column(RANK) == 1)
 
 
 def _size(rows: pl.DataFrame) -> int:

@@ -83,12 +83,13 @@ class Ranking:
         among = before < self.limit
         places, before = places.filter(among), before.filter(among)
         if weights is not None:
-            # A row of weight three is three rows.
-            times = pl.DataFrame([places, before, weights.filter(among)])
-            end = pl.min_horizontal(pl.col(_BEFORE) + pl.col(WEIGHT), self.limit)
-            times = times.select(_PLACE, pl.int_ranges(_BEFORE, end).alias(_BEFORE)).explode(_BEFORE)
-            places, before = times.get_column(_PLACE), times.get_column(_BEFORE)
             rows = rows.drop(WEIGHT)
+            if (weights > 1).any():
+                # A row of weight three is three rows.
+                end = pl.min_horizontal(pl.col(_BEFORE) + pl.col(WEIGHT), self.limit)
+                spread = pl.DataFrame([places, before, weights.filter(among)])
+                spread = spread.select(_PLACE, pl.int_ranges(_BEFORE, end).alias(_BEFORE)).explode(_BEFORE)
+                places, before = spread.get_columns()
         return rows[places].hstack([(before + 1).alias(RANK)])
 
     def _sorted(self, rows: pl.DataFrame, order: dict[str, bool]) -> pl.DataFrame:
