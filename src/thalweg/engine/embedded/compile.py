@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from thalweg.core.errors import UnsupportedError
+from thalweg.engine.embedded.asof import AsofJoin
 from thalweg.engine.embedded.changing import ChangingAggregate
 from thalweg.engine.embedded.fused import Fused
+from thalweg.engine.embedded.interval import IntervalJoin
 from thalweg.engine.embedded.outputs import Outlet
 from thalweg.engine.embedded.stage import Stage
 from thalweg.engine.embedded.stateless import Exploded, MappedBatches, MappedRows, United
@@ -41,6 +43,10 @@ def stage_of(node: n.Node, chain: Sequence[n.Node], name: str, outlet: Callable[
             return MappedRows(node, name)
         case n.MapBatches():
             return MappedBatches(node, name)
+        case n.Join(within=(low, high)):
+            return IntervalJoin(node, low, high, name)
+        case n.JoinAsof():
+            return AsofJoin(node, name)
         case n.Aggregate(window=Window() as window, emit="on_close"):
             return ClosingWindows(node, window, name)
         case n.Aggregate() | n.ReduceByKey():
