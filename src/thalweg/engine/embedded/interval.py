@@ -7,8 +7,9 @@ A left row *l* and a right row *r* of the same key are partners when r's time le
                        partners come here
 
 No row that comes later lies before the watermark, so no partner of *l* can come once the watermark is past l's time
-plus *high*, and none of *r* once it is past r's time less *low*. Then the row leaves, and comes out if it has met nobody
-and the kind of join wants it. Rows of one window stand at one time, with its end among the keys: an interval of nothing.
+plus *high*, and none of *r* once it is past r's time less *low*. Then the row leaves, and comes out if it has met
+nobody and the kind of join wants it. Rows of one window stand at one time, with its end among the keys: an interval of
+nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +31,12 @@ from thalweg.plan.nodes import Join, closing_column
 _FARTHEST_US: Final = 2**59
 """More than the years from 1 to 9999 have: no two rows are farther apart."""
 _STRIP: Final = "__strip"
+_BEGINS: Final = "__begins"
+_OTHER_PLACE: Final = f"{PLACE}_right"
+_OTHER_TIME: Final = f"{TIME}_right"
 _MANY_PAIRS: Final = 2**20
+_FEW_EACH: Final = 4
+"""Where a row has more rows of its key before it than so many, most of them may be far apart."""
 _STRIPS: Final = 4
 """A strip of time is so many intervals long; one left row in so many lies in two."""
 
@@ -72,16 +78,16 @@ class IntervalJoin(TwoSided):
         out = Output()
         made: list[pl.DataFrame] = []
         one, other = self._taken(0, left, made, out), self._taken(1, right, made, out)
-        if one is not None:
-            for slab in self._right.slabs:
-                made += self._meeting(one, slab)
-        if one is not None and other is not None:
-            made += self._meeting(one, other)
         if other is not None:
             for slab in self._left.slabs:
                 made += self._meeting(slab, other)
-        for number, (side, slab_or_none) in enumerate(((self._left, one), (self._right, other))):
-            side.keep(slab_or_none)
+            self._right.keep(other)
+            self._right.merge()  # fewer slabs are fewer joins
+        if one is not None:
+            for slab in self._right.slabs:
+                made += self._meeting(one, slab)
+            self._left.keep(one)
+        for number, side in enumerate((self._left, self._right)):
             if self._alone[number]:
                 made += [self._without_partner(number, frame) for frame in side.alone(watermark)]
             self.entry.released += side.drop(watermark)
@@ -161,30 +167,45 @@ class IntervalJoin(TwoSided):
             yield self._beside(left.frame[ones], right.frame[others])
 
     def _pairs(self, left: Slab, right: Slab) -> tuple[pl.Series, pl.Series]:
-        """Return the places of partners."""
+        """Return the places of partners; of a semi- or anti-join one partner of each left row will do."""
         low, high = self._low, self._high
-        one, other = left.among(right), right.among(left)
-        on = left.names
-        if one.height * other.height > _MANY_PAIRS and not self._of_windows:
+        one, other, on = left.among(right), right.among(left), left.names
+        if not self._of_windows and _may_be_many(one, other, on):
+            if not self._paired:
+                return self._nearest(one, other, on)
             one, other, on = self._in_strips(left, right, one, other)
         both = one.join(other, on=on, how="inner")
-        places = both.get_column(PLACE), both.get_column(f"{PLACE}_right")
+        places = both.get_column(PLACE), both.get_column(_OTHER_PLACE)
         if right.low - left.high >= low and right.high - left.low <= high:
             return places
-        apart = both.get_column(f"{TIME}_right") - both.get_column(TIME)
+        apart = both.get_column(_OTHER_TIME) - both.get_column(TIME)
         near = (apart >= low) & (apart <= high)
         return places[0].filter(near), places[1].filter(near)
+
+    def _nearest(self, one: pl.DataFrame, other: pl.DataFrame, on: list[str]) -> tuple[pl.Series, pl.Series]:
+        """Return the places of left rows that have a partner, and of their first one."""
+        begins = one.with_columns((pl.col(TIME) + self._low).alias(_BEGINS)).sort(_BEGINS)
+        others = other.rename({PLACE: _OTHER_PLACE, TIME: _OTHER_TIME}).sort(_OTHER_TIME)
+        both = begins.join_asof(
+            others,
+            left_on=_BEGINS,
+            right_on=_OTHER_TIME,
+            by=on,
+            strategy="forward",
+            coalesce=False,
+            check_sortedness=False,
+        )
+        near = both.filter(pl.col(_OTHER_TIME) - pl.col(TIME) <= self._high)
+        return near.get_column(PLACE), near.get_column(_OTHER_PLACE)
 
     def _in_strips(
         self, left: Slab, right: Slab, one: pl.DataFrame, other: pl.DataFrame
     ) -> tuple[pl.DataFrame, pl.DataFrame, list[str]]:
         """Cut time into strips, and have only rows of one strip compared, where rows are far apart.
 
-        Else a key with many rows over a long time would make many pairs, of which few are near.
-
-            strips       0         1         2
-            left          [low … high]                in 0 and in 1: it is there twice
-            right                r                    in 0: the pair is found once
+        strips       0         1         2
+        left          [low … high]                in 0 and in 1: it is there twice
+        right                r                    in 0 or in 1: the pair is found once
         """
         low, high, on = self._low, self._high, left.names
         width = _STRIPS * (high - low + 1)
@@ -222,3 +243,12 @@ class IntervalJoin(TwoSided):
                 pl.Series(name, [None], kind).new_from_index(0, frame.height) if given is None else given.alias(name)
             )
         return pl.DataFrame([*columns, frame.get_column(TIME)])
+
+
+def _may_be_many(one: pl.DataFrame, other: pl.DataFrame, on: list[str]) -> bool:
+    """Tell whether so many rows may agree in the keys that to look at each pair would take long."""
+    if one.height * other.height <= _MANY_PAIRS:
+        return False
+    fewer, more = (one, other) if one.height < other.height else (other, one)
+    most = int(fewer.group_by(on).len().get_column("len").max())  # type: ignore[arg-type]  # integers, none null
+    return more.height * most > max(_MANY_PAIRS, _FEW_EACH * more.height)

@@ -119,10 +119,9 @@ class Side:
         low, high = int(times.min()), int(times.max())  # type: ignore[arg-type]  # integers, none null
         return Slab(frame, comparable(frame, self._keys), low, high, met, low)
 
-    def keep(self, slab: Slab | None) -> None:
+    def keep(self, slab: Slab) -> None:
         """Keep rows from now on."""
-        if slab is not None:
-            self.slabs.append(slab)
+        self.slabs.append(slab)
 
     def due(self, watermark: int) -> bool:
         """Tell whether there may be rows that no partner can come for once the watermark is this."""
@@ -148,11 +147,16 @@ class Side:
             if left is not None:
                 slabs.append(left)
             dropped += slab.frame.height - (0 if left is None else left.frame.height)
+        self.slabs = slabs
+        self.merge()
+        return dropped
+
+    def merge(self) -> None:
+        """Lay slabs together where that pays."""
+        slabs = self.slabs
         while len(slabs) > 1 and _merge_pays(slabs[-2].frame.height, slabs[-1].frame.height):
             newer, older = slabs.pop(), slabs.pop()
             slabs.append(self._merged(older, newer))
-        self.slabs = slabs
-        return dropped
 
     def held(self) -> int:
         """Return how many rows are kept."""
@@ -170,7 +174,9 @@ class Side:
         numbers = sorted({int(key.split("/")[1]) for key in frames if key.startswith(f"{name}/")})
         for number in numbers:
             met = frames.get(f"{name}/{number}/{_MET}")
-            self.keep(self.slab([frames[f"{name}/{number}/rows"]], None if met is None else met.get_column(_MET)))
+            slab = self.slab([frames[f"{name}/{number}/rows"]], None if met is None else met.get_column(_MET))
+            assert slab is not None, "no slab is empty"
+            self.keep(slab)
 
     def _cut(self, slab: Slab, limit: int) -> Slab | None:
         """Return a slab without the rows that are past, if that are enough of them; None where none is left."""
