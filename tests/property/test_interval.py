@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.property.joins_in_time import JoinCase, Kind, build, differences, expected, join_cases, sources
 from tests.property.shares import share
+from thalweg.engine.embedded import interval, slabs
 
 STEP_ROWS = st.sampled_from([1, 2, 3, 5, 8, 13])
 STOPS = st.lists(st.lists(st.integers(0, 15), min_size=6, max_size=6), max_size=3)
@@ -24,7 +25,7 @@ def agrees_in_every_run(case: JoinCase, *step_rows: int) -> None:
         assert not differences(case, report, found), f"in steps of {rows} rows"
 
 
-@share(0.75)
+@share(0.6)
 @given(join_cases("interval"), STEP_ROWS)
 def test_joins_within_an_interval(case: JoinCase, rows: int) -> None:
     agrees_in_every_run(case, rows)
@@ -67,3 +68,15 @@ def test_runs_that_catch_up_one_after_the_other(kind: Kind, tmp_path_factory: py
             assert late + last.late_rows == found.late.total()
 
     holds()
+
+
+@share(0.25)
+@given(join_cases("interval"), STEP_ROWS)
+def test_joins_as_of_very_many_rows(case: JoinCase, rows: int) -> None:
+    # The ways that many rows are joined by, taken with few.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interval, "_MANY_PAIRS", 0)
+        patch.setattr(interval, "_FEW_EACH", 0)
+        patch.setattr(slabs, "FEW_ROWS", 2)
+        patch.setattr(slabs, "_SCAN", 1)
+        agrees_in_every_run(case, rows)
