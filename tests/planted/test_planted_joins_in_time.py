@@ -56,13 +56,12 @@ def _end_excluded(by_low: int, by_high: int) -> Patch:
 
 
 def _before_its_versions(patch: pytest.MonkeyPatch) -> None:
-    release, due = waiting.Waiting.release, waiting.Waiting.due
+    true = waiting.Waiting.release
 
     def planted(self: waiting.Waiting, watermark: int) -> pl.DataFrame | None:
-        return release(self, watermark + 1)
+        return true(self, watermark + 1)
 
     patch.setattr(waiting.Waiting, "release", planted)
-    patch.setattr(waiting.Waiting, "due", lambda self, watermark: due(self, watermark + 1))
 
 
 def case_of(
@@ -78,7 +77,7 @@ def case_of(
         made: tuple[Row, ...] = tuple({"k": key, "x": number, "ts": time} for number, (key, time) in enumerate(rows))
         return Source(Read(("k", "x", "ts"), "ts", (made,), 0), SCHEMA, ((),))
 
-    return JoinCase(kind, source(left), source(right), ("k",), how, within, Tumbling(10))
+    return JoinCase(kind, source(left), source(right), ("k",), how, within, Tumbling(10), True)
 
 
 # The watermark reaches 10 with the second rows; the third right row, at 10, is in time. The row a at 0 has partners

@@ -49,6 +49,8 @@ class JoinCase:
         how: What becomes of rows without a partner.
         within: The interval, in microseconds.
         window: What is counted by, where counts are joined.
+        watched: Whether something reads the sources beside the join that wants every row at once, so that each batch
+            is a step.
     """
 
     kind: Kind
@@ -58,6 +60,7 @@ class JoinCase:
     how: How
     within: tuple[int, int]
     window: Window
+    watched: bool
 
     @property
     def by(self) -> tuple[str, ...]:
@@ -85,7 +88,8 @@ def join_cases(draw: st.DrawFn, kind: Kind, *, max_rows: int = 30) -> JoinCase:
     within = draw(st.sampled_from(_intervals(size_us)))
     base_us = draw(BASES)
     left, right = (_source(draw, given, window, base_us, max_rows) for given in (one, other))
-    return JoinCase(kind, left, right, tuple(keys), draw(st.sampled_from(get_args(How))), within, window)
+    how = draw(st.sampled_from(get_args(How)))
+    return JoinCase(kind, left, right, tuple(keys), how, within, window, draw(st.booleans()))
 
 
 def expected(case: JoinCase) -> Expected:
@@ -122,6 +126,9 @@ def build(case: JoinCase, left: Scripted, right: Scripted) -> tw.App:
         )
         for source, given in ((left, case.left), (right, case.right))
     )
+    if case.watched:
+        one.write(view("left"))
+        other.write(view("right"))
     if case.kind == "asof":
         joined = one.join_asof(other, by=list(case.by))
     elif case.kind == "windows":
