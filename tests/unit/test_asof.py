@@ -7,11 +7,11 @@ import datetime as dt
 import pytest
 
 import thalweg as tw
-from tests.unit.two_sides import NEVER, Driven, Row, node_of, streams
+from tests.unit.two_sides import Driven, Row, node_of, streams
 from thalweg.connect import memory, view
 from thalweg.engine.embedded import arrangement, asof
 from thalweg.engine.embedded.asof import AsofJoin
-from thalweg.engine.embedded.rows import ALWAYS
+from thalweg.engine.embedded.rows import ALWAYS, NEVER
 from thalweg.plan.nodes import JoinAsof
 
 

@@ -10,12 +10,12 @@ import pytest
 
 import thalweg as tw
 from tests.unit.clocks import SECOND, Live, scripted
-from tests.unit.two_sides import NEVER, Driven, Row, node_of, streams
+from tests.unit.two_sides import Driven, Row, node_of, streams
 from thalweg import col, count
 from thalweg.connect import memory, view
 from thalweg.engine.embedded import interval, slabs
 from thalweg.engine.embedded.interval import IntervalJoin
-from thalweg.engine.embedded.rows import ALWAYS
+from thalweg.engine.embedded.rows import ALWAYS, NEVER
 from thalweg.plan.nodes import How, Join
 
 KINDS: tuple[How, ...] = ("inner", "left", "right", "full", "semi", "anti")
@@ -245,7 +245,7 @@ def test_the_state_does_not_grow_with_the_stream() -> None:
     assert run.stage.held() == 0
 
 
-def test_few_rows_find_their_partners_among_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_rows_find_their_partners_among_many() -> None:
     many: list[Row] = [(f"k{number % 5000}", number, number) for number in range(20_000)]
     few: list[Row] = [("k7", -1, 12_000), ("k4999", -2, 5_000), ("nobody", -3, 9_000)]
     run = joined("inner", -20_000, 20_000)

@@ -12,7 +12,7 @@ import thalweg as tw
 from thalweg import Stream
 from thalweg.connect import memory
 from thalweg.engine.embedded import ledger
-from thalweg.engine.embedded.rows import NEVER, TIME, WATERMARK, Rows
+from thalweg.engine.embedded.rows import TIME, WATERMARK, Rows
 from thalweg.engine.embedded.stage import Output, TwoSided
 from thalweg.plan import nodes as n
 
@@ -24,10 +24,7 @@ Row = tuple[str | None, int, int]
 def streams() -> tuple[Stream, Stream]:
     """Return two streams with the columns ``k`` and ``x``, timed by the latter."""
     app = tw.App("sides")
-    left, right = (
-        app.read(memory([[]]), schema=SCHEMA, time="x", time_unit="us", lateness="0s").with_columns(x="x")
-        for _ in range(2)
-    )
+    left, right = (app.read(memory([[]]), schema=SCHEMA, time="x", time_unit="us") for _ in range(2))
     return left, right
 
 
@@ -83,6 +80,3 @@ class Driven:
     def late(self) -> list[tuple[Any, ...]]:
         """The late rows of the last step."""
         return [row for part in self.last.late for row in part.rows.frame.select("k", "x", TIME).rows()]
-
-
-__all__ = ["NEVER", "Driven", "Row", "node_of", "rows_of", "streams"]
