@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 
 from thalweg.core.clock import Clock
 from thalweg.core.errors import UnsupportedError
+from thalweg.engine.embedded.asof import AsofJoin
 from thalweg.engine.embedded.changing import ChangingAggregate
 from thalweg.engine.embedded.fused import Fused
+from thalweg.engine.embedded.interval import IntervalJoin
 from thalweg.engine.embedded.looked_up import LookedUp
 from thalweg.engine.embedded.outputs import Outlet
 from thalweg.engine.embedded.processed import Processed
@@ -52,6 +54,10 @@ def stage_of(
             return Remembered(_row_by_row(node, name, clock))
         case n.MapRows() | n.MapBatches() | n.Lookup():
             return _row_by_row(node, name, clock)
+        case n.Join(within=(low, high)):
+            return IntervalJoin(node, low, high, name)
+        case n.JoinAsof():
+            return AsofJoin(node, name)
         case n.Aggregate(window=Window() as window, emit="on_close"):
             return ClosingWindows(node, window, name)
         case n.Aggregate() | n.ReduceByKey():
