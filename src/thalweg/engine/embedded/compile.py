@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from thalweg.core.errors import UnsupportedError
 from thalweg.engine.embedded.changing import ChangingAggregate
 from thalweg.engine.embedded.fused import Fused
+from thalweg.engine.embedded.joined import table_join
 from thalweg.engine.embedded.outputs import Outlet
 from thalweg.engine.embedded.stage import Stage
 from thalweg.engine.embedded.stateless import Exploded, MappedBatches, MappedRows, United
@@ -45,6 +46,8 @@ def stage_of(node: n.Node, chain: Sequence[n.Node], name: str, outlet: Callable[
             return ClosingWindows(node, window, name)
         case n.Aggregate() | n.ReduceByKey():
             return ChangingAggregate(node, name)
+        case n.Join(within=None):
+            return table_join(node, name)
         case n.Write():
             return outlet(node, name)
         case _:
