@@ -83,6 +83,23 @@ def chains(draw: st.DrawFn) -> Case:
 
 
 @st.composite
+def tables(draw: st.DrawFn) -> Case:
+    """Draw aggregates of a changing table: of rows that come and go."""
+    given = draw(columns())
+    window = draw(windows())
+    first = draw(_stage(given.kinds, draw(st.sampled_from([window, None])), "on_change", exact=True))
+    between = _result_kinds(first, given.kinds)
+    pipelines = []
+    for number in range(draw(st.integers(1, 2))):
+        second = draw(_stage(between, None, "on_change", prefix="s"))
+        third = draw(_stage(_result_kinds(second, between), None, "on_change", exact=True, prefix="t"))
+        exact = all(one.kind in EXACT for one in second.aggregates)
+        deep = exact and draw(st.booleans())
+        pipelines.append(Pipeline(f"v{number}", (first, second, third) if deep else (first, second)))
+    return draw(_case(given, window, pipelines, "one read", 40))
+
+
+@st.composite
 def _case(
     draw: st.DrawFn, given: Columns, window: Window, pipelines: Sequence[Pipeline], source: Input, max_rows: int
 ) -> Case:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.property.cases import Case, build
-from tests.property.programs import chains, unions, unwindowed, windowed
+from tests.property.programs import chains, tables, unions, unwindowed, windowed
 from tests.property.shares import share
 from tests.property.test_windows import STEP_ROWS, agrees_in_every_run
 from thalweg.testing import check
@@ -24,7 +24,13 @@ def test_aggregates_of_aggregates(case: Case, rows: int) -> None:
     agrees_in_every_run(case, rows)
 
 
+@share(1)
+@given(tables(), STEP_ROWS)
+def test_aggregates_of_changing_tables(case: Case, rows: int) -> None:
+    agrees_in_every_run(case, rows)
+
+
 @share(0.5)
-@given(st.one_of(windowed(max_rows=30), unwindowed(), unions(), chains()), st.integers(0, 2**32 - 1))
+@given(st.one_of(windowed(max_rows=30), unwindowed(), unions(), chains(), tables()), st.integers(0, 2**32 - 1))
 def test_the_test_kit_finds_no_difference(case: Case, seed: int) -> None:
     check(build(case), seed=seed, cases=3)

@@ -9,7 +9,7 @@ In this arrangement a later row *replaces* an earlier one of the same identity.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -143,6 +143,16 @@ class Arrangement:
             return int(self._few.get_column(self._counted.total).sum())
         # A row may stand in several runs: each says what it added.
         return sum(int(run.frame.get_column(self._counted.added).sum()) for run in self._runs)
+
+    def current(self) -> Iterator[pl.DataFrame]:
+        """Give the current rows; each row is given once."""
+        if self._few is not None:
+            yield self._few
+            return
+        assert self._names is not None, "rows that are only ever added have no current ones"
+        for number, run in enumerate(self._runs):
+            newer = [picked(other.frame, self._names) for other in self._runs[number + 1 :]]
+            yield join_on(run.frame, stacked(newer), self._names, "anti") if newer else run.frame
 
     def frames(self) -> Sequence[pl.DataFrame]:
         """Return what ``restore`` takes; a frame that did not change is the same object as before."""

@@ -88,7 +88,7 @@ class ChangingAggregate(Stage):
         folding, before = self._recipe.folding, None
         if folding.runs_user_code and self.window is None:
             before = self._table.state_of(rows.select(folding.keys).unique())
-        partial, rejected = fold_checked(folding, rows, self.node, before)
+        partial, rejected, _ = fold_checked(folding, rows, self.node, before)
         pairs = self._pairs(rows)
         if partial is not None and self._overlap:
             partial = self._spread(partial)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from thalweg.core.clock import Clock
 from thalweg.core.errors import UnsupportedError
 from thalweg.engine.embedded.changing import ChangingAggregate
 from thalweg.engine.embedded.fused import Fused
 from thalweg.engine.embedded.joined import table_join
+from thalweg.engine.embedded.looked_up import LookedUp
 from thalweg.engine.embedded.outputs import Outlet
+from thalweg.engine.embedded.processed import Processed
+from thalweg.engine.embedded.remembered import Remembered
+from thalweg.engine.embedded.retracting import RetractingAggregate
 from thalweg.engine.embedded.stage import Stage
 from thalweg.engine.embedded.stateless import Exploded, MappedBatches, MappedRows, United
 from thalweg.engine.embedded.windowed import ClosingWindows
@@ -17,7 +22,9 @@ from thalweg.plan.show import describe
 from thalweg.plan.windows import Window
 
 
-def stage_of(node: n.Node, chain: Sequence[n.Node], name: str, outlet: Callable[[n.Write, str], Outlet]) -> Stage:
+def stage_of(
+    node: n.Node, chain: Sequence[n.Node], name: str, outlet: Callable[[n.Write, str], Outlet], clock: Clock
+) -> Stage:
     """Return the operator that runs a node.
 
     Args:
@@ -25,6 +32,7 @@ def stage_of(node: n.Node, chain: Sequence[n.Node], name: str, outlet: Callable[
         chain: The nodes that are run as one with it, it last.
         name: The step's name.
         outlet: Makes the end of a stream.
+        clock: Where time comes from, for what looks at it.
 
     Raises:
         UnsupportedError: This engine cannot run the node.
@@ -36,19 +44,31 @@ def stage_of(node: n.Node, chain: Sequence[n.Node], name: str, outlet: Callable[
             return Exploded(node, name)
         case n.Union():
             return United(node, name)
-        case n.Step() if node.input.changing and not isinstance(node, n.Write):
-            raise UnsupportedError(f"the embedded engine cannot yet run {describe(node)}", place=node.place)
-        case n.MapRows():
-            return MappedRows(node, name)
-        case n.MapBatches():
-            return MappedBatches(node, name)
+        case n.Aggregate() | n.ReduceByKey() if node.input.changing:
+            return RetractingAggregate(node, name)
+        case n.MapRows() | n.MapBatches() | n.Lookup() if node.input.changing:
+            return Remembered(_row_by_row(node, name, clock))
+        case n.MapRows() | n.MapBatches() | n.Lookup():
+            return _row_by_row(node, name, clock)
         case n.Aggregate(window=Window() as window, emit="on_close"):
             return ClosingWindows(node, window, name)
         case n.Aggregate() | n.ReduceByKey():
             return ChangingAggregate(node, name)
         case n.Join(within=None):
             return table_join(node, name)
+        case n.Process():
+            return Processed(node, name)
         case n.Write():
             return outlet(node, name)
         case _:
             raise UnsupportedError(f"the embedded engine cannot yet run {describe(node)}", place=node.place)
+
+
+def _row_by_row(node: n.MapRows | n.MapBatches | n.Lookup, name: str, clock: Clock) -> Stage:
+    match node:
+        case n.MapRows():
+            return MappedRows(node, name)
+        case n.MapBatches():
+            return MappedBatches(node, name)
+        case n.Lookup():
+            return LookedUp(node, name, clock)

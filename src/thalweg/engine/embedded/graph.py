@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from thalweg.core.clock import Clock
 from thalweg.engine.embedded.compile import stage_of
 from thalweg.engine.embedded.fused import Fused, nodes_fused
 from thalweg.engine.embedded.outputs import Outlet, SinkOutlet
@@ -51,9 +52,11 @@ class Graph:
     Args:
         plan: What to compute.
         outlet: Makes the end of a stream.
+        clock: Where time comes from.
     """
 
-    def __init__(self, plan: n.Plan, outlet: Callable[[n.Write, str], Outlet]) -> None:
+    def __init__(self, plan: n.Plan, outlet: Callable[[n.Write, str], Outlet], clock: Clock) -> None:
+        self._clock = clock
         numbers = plan.numbers()
         consumers: dict[int, list[n.Node]] = {}
         for node in numbers:
@@ -184,7 +187,7 @@ class Graph:
         while nodes_fused(chain[0]) and id(chain[0].inputs[0]) not in self._by_node:
             chain.insert(0, chain[0].inputs[0])
         inputs = [self._by_node[id(needed)] for needed in chain[0].inputs]
-        return Vertex(stage_of(node, chain, name, outlet), node, inputs)
+        return Vertex(stage_of(node, chain, name, outlet, self._clock), node, inputs)
 
     def _reached(self, read: Vertex) -> list[Vertex]:
         found: list[Vertex] = []

@@ -51,7 +51,7 @@ class EmbeddedRun:
         self._plan = plan
         self._options = options
         self._clock = options.clock
-        self._graph = Graph(plan, self._outlet)
+        self._graph = Graph(plan, self._outlet, options.clock)
         numbers = plan.numbers()
         self._arrived = threading.Event()
         self._stopping = threading.Event()

@@ -97,7 +97,7 @@ class ClosingWindows(Stage):
             self.entry.absorbed += pairs
             self._buckets.add(key, part)
             return
-        partial, rejected = fold_checked(self._recipe.folding, part, self.node)
+        partial, rejected, _ = fold_checked(self._recipe.folding, part, self.node)
         out.rejected += rejected
         self.entry.rejected += len(rejected) * windows
         self.entry.absorbed += pairs - len(rejected) * windows

@@ -1,0 +1,97 @@
+"""The rows of a changing table as they were emitted: a row is withdrawn exactly as it was added."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import polars as pl
+
+from thalweg.engine.embedded.aggregate import Recipe
+from thalweg.engine.embedded.arrangement import Arrangement
+from thalweg.engine.embedded.assign import bounds_of
+from thalweg.engine.embedded.direct import picked, repeated
+from thalweg.engine.embedded.joining import join_on
+from thalweg.engine.embedded.partial import END
+from thalweg.engine.embedded.rows import WEIGHT
+from thalweg.plan.nodes import Aggregate, ReduceByKey
+from thalweg.plan.windows import Window
+
+_NAME: Final = "shown"
+_THERE: Final = "__there"
+_NOW: Final = "__now"
+
+
+class ShownTable:
+    """The emitted rows of a changing table with one row per group.
+
+    Args:
+        node: The node that they are the result of.
+        how: How it is computed.
+        window: Its windows; their ends are the last key.
+    """
+
+    def __init__(self, node: Aggregate | ReduceByKey, how: Recipe, window: Window | None) -> None:
+        self._keys = how.folding.keys
+        self._window = window
+        self._was = {expr.meta.output_name(): f"__w{number}" for number, expr in enumerate(how.results)}
+        self._results = [expr.alias(f"__v{number}") for number, expr in enumerate(how.results)]
+        self._labels = [(expr.meta.root_names()[0], expr.meta.output_name()) for expr in how.labels]
+        self._order = list(node.schema.names)
+        self._rows = Arrangement(self._keys)
+
+    def apply(self, keys: pl.DataFrame, groups: pl.DataFrame | None) -> pl.DataFrame:
+        """Take the results of some groups; return the rows that are withdrawn and added, with ``WEIGHT``.
+
+        Args:
+            keys: The groups, each once.
+            groups: Their finished aggregates beside the keys; those that are missing have no row any more.
+        """
+        found = self._rows.lookup(keys)
+        if groups is None and found is None:
+            return pl.DataFrame()
+        if groups is not None:
+            now = groups.select(*self._keys, *self._results)
+        else:
+            assert found is not None, "as above"
+            now = found.rows.clear().select(*self._keys, *(pl.col(w).alias(f"__v{w[3:]}") for w in self._was.values()))
+        now = now.hstack([repeated(_NOW, True, now.height)])
+        both = join_on(picked(keys, self._keys), now, self._keys, "left")
+        values = [name for name in both.columns if name.startswith("__v")]
+        if found is None:
+            before = now.clear().rename({name: f"__w{name[3:]}" for name in values} | {_NOW: _THERE})
+        else:
+            before = found.rows
+        both = join_on(both, before, self._keys, "left").with_columns(pl.col(_NOW, _THERE).fill_null(False))
+        differs = pl.any_horizontal([pl.col(v).ne_missing(pl.col(f"__w{v[3:]}")) for v in values] or [pl.lit(False)])
+        both = both.with_columns(
+            (pl.col(_THERE) & (~pl.col(_NOW) | differs)).alias("__gone"),
+            (pl.col(_NOW) & (~pl.col(_THERE) | differs)).alias("__new"),
+        )
+        gone, new = both.filter("__gone"), both.filter("__new")
+        changed = both.filter(pl.col("__gone") | pl.col("__new"))
+        if changed.height:
+            kept = changed.select(
+                *self._keys, pl.col(_NOW).alias(_THERE), *(pl.col(v).alias(f"__w{v[3:]}") for v in values)
+            )
+            self._rows.insert(kept)
+        return pl.concat([self._emitted(gone, "__w", -1), self._emitted(new, "__v", 1)])
+
+    def snapshot(self) -> Iterator[tuple[str, pl.DataFrame]]:
+        """Give the rows as named frames."""
+        for number, frame in enumerate(self._rows.frames()):
+            yield f"{_NAME}/{number}", frame
+
+    def restore(self, frames: Mapping[str, pl.DataFrame]) -> None:
+        """Take the rows back."""
+        numbers = sorted(int(key.split("/")[1]) for key in frames if key.startswith(f"{_NAME}/"))
+        if numbers:
+            self._rows.restore([frames[f"{_NAME}/{number}"] for number in numbers])
+
+    def _emitted(self, rows: pl.DataFrame, prefix: str, weight: int) -> pl.DataFrame:
+        columns = {name: rows.get_column(f"{prefix}{was[3:]}") for name, was in self._was.items()}
+        columns |= {name: rows.get_column(key) for key, name in self._labels}
+        if self._window is not None:
+            columns |= {bound.name: bound for bound in bounds_of(self._window, rows.get_column(END))}
+        named = [columns[name].alias(name) for name in self._order]
+        return pl.DataFrame([*named, repeated(WEIGHT, weight, rows.height)])
