@@ -7,7 +7,7 @@ and are not remembered.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import polars as pl
 
@@ -63,20 +63,20 @@ class Keys:
         """Return the rows of two sides that agree, side by side; keys as the left side has them."""
         right = right.drop(self._floats, strict=False)
         if WEIGHT in right.columns and WEIGHT in left.columns:
-            joined = self._joined(left, right.rename({WEIGHT: _WEIGHT_RIGHT}))
+            joined = self._joined(left, right.rename({WEIGHT: _WEIGHT_RIGHT}), "inner")
             return joined.with_columns(pl.col(WEIGHT) * pl.col(_WEIGHT_RIGHT)).drop(_WEIGHT_RIGHT)
-        return self._joined(left, right)
-
-    def _joined(self, left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
-        return left.join(right, on=self.on, how="inner", nulls_equal=bool(self._floats))
+        return self._joined(left, right, "inner")
 
     def among(self, rows: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
         """Return the rows that agree with one of the others."""
-        return rows.join(picked(others, self.on), on=self.on, how="semi", nulls_equal=bool(self._floats))
+        return self._joined(rows, picked(others, self.on), "semi")
 
     def apart(self, rows: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
         """Return the rows that agree with none of the others."""
-        return rows.join(picked(others, self.on), on=self.on, how="anti", nulls_equal=bool(self._floats))
+        return self._joined(rows, picked(others, self.on), "anti")
+
+    def _joined(self, left: pl.DataFrame, right: pl.DataFrame, how: Literal["inner", "semi", "anti"]) -> pl.DataFrame:
+        return left.join(right, on=self.on, how=how, nulls_equal=bool(self._floats))
 
 
 class JoinSide(Protocol):
