@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -22,10 +23,12 @@ import pyarrow as pa
 import pytest
 
 import thalweg as tw
-from tests.property.test_joins import Given
+from tests.oracle.joins import Given
 from thalweg import coalesce, col, count, lit
 from thalweg.connect import call, memory
 from thalweg.engine.embedded.joined import BesideRows
+from thalweg.engine.embedded.rows import Rows
+from thalweg.engine.embedded.stage import Output
 
 SECOND = 1_000_000
 ACCOUNTS = 10
@@ -121,10 +124,10 @@ def test_the_total_is_always_zero(partitions: int, rng: random.Random, torture: 
 
 def test_a_join_that_lags_on_one_side_is_found(rng: random.Random, monkeypatch: pytest.MonkeyPatch) -> None:
     true = BesideRows.process_sides
-    waiting: dict[int, list[object]] = {}
+    waiting: dict[int, Sequence[Rows]] = {}
 
-    def lagging(self, left, right, watermark):  # type: ignore[no-untyped-def]  # planted
-        last, waiting[id(self)] = waiting.get(id(self), []), list(right)
+    def lagging(self: BesideRows, left: Sequence[Rows], right: Sequence[Rows], watermark: int) -> Output:
+        last, waiting[id(self)] = waiting.get(id(self), ()), right
         return true(self, left, last, watermark)
 
     monkeypatch.setattr(BesideRows, "process_sides", lagging)

@@ -18,7 +18,7 @@ import thalweg as tw
 from tests.oracle import joins as oracle
 from tests.oracle.joins import HOWS, Given, How, Joined
 from tests.oracle.tables import batch_of, plain_rows
-from tests.oracle.values import Row, Value
+from tests.oracle.values import Row, Value, canonical
 from tests.property.kinds import KINDS, LIKELY, TIMESTAMP
 from tests.property.shares import share
 from thalweg import col, count
@@ -85,7 +85,7 @@ def cases(draw: st.DrawFn) -> Case:
     pools: dict[str, list[Value]] = {}
     for name, kind in kinds.items():
         pools[name] = draw(st.lists(st.sampled_from([*kind.special, None]), min_size=1, max_size=4))
-    schemas = []
+    schemas: list[pa.Schema] = []
     for _ in range(2):
         side = dict(kinds)
         for name in draw(st.lists(st.sampled_from(["a", "b", "c"]), max_size=2, unique=True)):
@@ -132,6 +132,7 @@ def insides(hashes: int | None, *, searched: bool) -> Iterator[None]:
             patch.setattr(keyed, "FEW_ROWS", 0)
             patch.setattr(keyed, "_SCAN", 0)
             patch.setattr(keyed, "_PATIENCE", 1)
+            patch.setattr(weighted, "FEW_ROWS", 0)
             patch.setattr(weighted, "_SCAN", 0)
         yield
 
@@ -166,7 +167,7 @@ class Driven:
             for row, weight in drawn:
                 self.sides[side][oracle.given(row, schema.names)] += weight
             given_rows.append(self._frames(side, drawn))
-        out = self.stage.process_sides(*given_rows, 0)
+        out = self.stage.process_sides(given_rows[0], given_rows[1], 0)
         for part in out.rows:
             weights = part.frame.get_column(WEIGHT).to_list() if self._node.changing else [1] * part.frame.height
             names = self._node.schema.names
@@ -234,7 +235,7 @@ def side(read: tw.Stream, shape: Shape) -> tw.Stream:
 def side_of(rows: Partition, shape: Shape) -> Counter[Given]:
     """Return the same of some rows, in plain Python."""
     if shape == "rows":
-        return Counter((row["k"], row["x"]) for row in rows)
+        return Counter(cells(row["k"], row["x"]) for row in rows)
     groups: dict[Value, list[Row]] = {}
     windows: Counter[tuple[Value, int]] = Counter()
     for row in rows:
@@ -243,13 +244,21 @@ def side_of(rows: Partition, shape: Shape) -> Counter[Given]:
         assert isinstance(time_us, int)
         windows[(row["k"], time_us // 3 * 3)] += 1
     if shape == "table":
-        return Counter((key, sum(row["x"] for row in group)) for key, group in groups.items())  # type: ignore[misc]
+        return Counter(cells(key, sum(_numbers(group, "x"))) for key, group in groups.items())
     if shape == "some of a table":
-        return Counter((key, len(group)) for key, group in groups.items() if len(group) % 2)
+        return Counter(cells(key, len(group)) for key, group in groups.items() if len(group) % 2)
     if shape == "keys that move":
-        known = {x: [row["k"] for row in group if row["k"] is not None] for x, group in groups.items()}
-        return Counter((x, max(keys, default=None)) for x, keys in known.items())  # type: ignore[type-var]
-    return Counter((key, start, start + 3, rows) for (key, start), rows in windows.items())
+        return Counter(cells(x, max(_numbers(group, "k"), default=None)) for x, group in groups.items())
+    return Counter(cells(key, start, start + 3, rows) for (key, start), rows in windows.items())
+
+
+def cells(*values: Value) -> Given:
+    """Return a row of values."""
+    return tuple(canonical(value) for value in values)
+
+
+def _numbers(rows: Partition, column: str) -> list[int]:
+    return [value for row in rows if isinstance(value := row[column], int)]
 
 
 PARTITION = st.lists(st.tuples(st.sampled_from([None, 0, 1, 2]), st.integers(0, 2)), max_size=5).map(

@@ -11,15 +11,15 @@ from typing import Final, Literal, Protocol
 
 import polars as pl
 
-from thalweg.engine.embedded.arrangement import stacked
-from thalweg.engine.embedded.direct import kept, picked, repeated
+from thalweg.engine.embedded.direct import AS_WRITTEN, kept, picked, repeated
 from thalweg.engine.embedded.keyed import Keyed
 from thalweg.engine.embedded.rows import WEIGHT
-from thalweg.engine.embedded.weighted import Weighted, added_up
+from thalweg.engine.embedded.weighted import Weighted
 
 SIGN: Final = "__sign"
 """+1 for a key that comes to be there, -1 for one that is there no more."""
 _PLACE: Final = "__place"
+_BEFORE, _WAS, _NOW = "__before", "__was", "__now"
 _WEIGHT_RIGHT: Final = "__weight_right"
 
 
@@ -71,11 +71,7 @@ class Keys:
         """Return the rows that agree with one of the others."""
         return self._joined(rows, picked(others, self.on), "semi")
 
-    def apart(self, rows: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
-        """Return the rows that agree with none of the others."""
-        return self._joined(rows, picked(others, self.on), "anti")
-
-    def _joined(self, left: pl.DataFrame, right: pl.DataFrame, how: Literal["inner", "semi", "anti"]) -> pl.DataFrame:
+    def _joined(self, left: pl.DataFrame, right: pl.DataFrame, how: Literal["inner", "semi"]) -> pl.DataFrame:
         return left.join(right, on=self.on, how=how, nulls_equal=bool(self._floats))
 
 
@@ -178,29 +174,38 @@ class ChangingSide:
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
         self._rows = Weighted(keys.on)
+        self._asked: tuple[pl.DataFrame, pl.DataFrame | None] | None = None
+        """The last look-up since rows were added: one step asks of the same rows more than once."""
 
     def turned(self, rows: pl.DataFrame) -> pl.DataFrame:
-        keys = self._keys.of(rows)
-        before = self._rows.lookup(keys)
-        after = _there(rows if before is None else stacked([before, rows]), self._keys)
-        was = _there(before, self._keys) if before is not None else after.clear()
-        come, gone = self._keys.apart(after, was), self._keys.apart(was, after)
-        signs = repeated(SIGN, 1, come.height).append(repeated(SIGN, -1, gone.height))
-        return come.vstack(gone).hstack([signs])
+        names = [name for name in rows.columns if name != WEIGHT]
+        both = rows.with_columns(repeated(_BEFORE, 0, rows.height))
+        if (before := self._found(rows)) is not None:
+            both = before.with_columns(before.get_column(WEIGHT).alias(_BEFORE)).vstack(both)
+        was, now = (pl.col(_BEFORE) > 0).any(), (pl.col(WEIGHT) > 0).any()
+        turned = (
+            both.lazy()
+            .group_by(names)
+            .agg(pl.col(WEIGHT).sum(), pl.col(_BEFORE).sum())
+            .group_by(self._keys.on)
+            .agg(was.alias(_WAS), now.alias(_NOW))
+            .filter(pl.col(_WAS) != pl.col(_NOW))
+            .select(*self._keys.on, pl.when(_NOW).then(1).otherwise(-1).cast(pl.Int64).alias(SIGN))
+        )
+        return turned.collect(engine="in-memory", optimizations=AS_WRITTEN)
 
     def add(self, rows: pl.DataFrame, turned: pl.DataFrame | None) -> int:
-        before = self._rows.cancelled
+        before, self._asked = self._rows.cancelled, None
         self._rows.insert(rows)
         return self._rows.cancelled - before
 
     def near(self, rows: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-        if rows.height and (found := self._rows.lookup(self._keys.of(rows))) is not None:
+        if (found := self._found(rows)) is not None:
             yield found, rows
 
     def there(self, rows: pl.DataFrame) -> pl.Series:
         there = repeated("there", False, rows.height)
-        found = self._rows.lookup(self._keys.of(rows)) if rows.height else None
-        if found is None:
+        if (found := self._found(rows)) is None:
             return there
         numbered = picked(rows, self._keys.on).with_row_index(_PLACE)
         present = found.filter(pl.col(WEIGHT) > 0)
@@ -215,7 +220,8 @@ class ChangingSide:
     def restore(self, name: str, frames: Mapping[str, pl.DataFrame]) -> None:
         self._rows.restore(name, frames)
 
-
-def _there(rows: pl.DataFrame, keys: Keys) -> pl.DataFrame:
-    """Return the keys of which a row has a net weight above zero."""
-    return keys.of(added_up(rows).filter(pl.col(WEIGHT) > 0))
+    def _found(self, rows: pl.DataFrame) -> pl.DataFrame | None:
+        """Return what is held of the keys of some rows."""
+        if self._asked is None or self._asked[0] is not rows:
+            self._asked = (rows, self._rows.lookup(self._keys.of(rows)) if rows.height else None)
+        return self._asked[1]

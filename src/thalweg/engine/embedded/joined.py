@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from thalweg.columnar.frames import polars_type
-from thalweg.engine.embedded.arrangement import stacked
 from thalweg.engine.embedded.direct import kept, picked, repeated
 from thalweg.engine.embedded.join_sides import SIGN, AddedSide, ChangingSide, JoinSide, Keys
 from thalweg.engine.embedded.rows import WEIGHT, Rows
@@ -64,7 +63,7 @@ class _TableJoin(TwoSided):
         out += [part for part in self.change(lefts, rights) if part.height]
         if not out:
             return Output()
-        frame = stacked(out)
+        frame = out[0] if len(out) == 1 else pl.concat(out, rechunk=False)
         if self._both and lefts is not None and rights is not None:
             # What one side's change gives, the other's may take back: a row that was never there is not shown.
             frame = added_up(frame)
@@ -109,7 +108,7 @@ class _TableJoin(TwoSided):
         frames = [picked(rows.frame, self._taken_names[side]) for rows in inputs if rows.frame.height]
         if not frames:
             return None
-        rows = stacked(frames)
+        rows = frames[0] if len(frames) == 1 else pl.concat(frames, rechunk=False)
         if side == 1 and self._renamed:
             rows = rows.rename(self._renamed)
         entry = self.entry

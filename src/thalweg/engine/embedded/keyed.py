@@ -18,7 +18,6 @@ from typing import Final, TypeAlias
 
 import polars as pl
 
-from thalweg.engine.embedded.arrangement import stacked
 from thalweg.engine.embedded.direct import FEW_ROWS, kept, picked
 
 _SEED: Final = 0x7A1
@@ -62,6 +61,8 @@ class Keyed:
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = list(keys)
         self._runs: list[_Run] = []
+        self._looked_at: list[_Run] | None = None
+        """The runs as they are looked at; None where they have changed since."""
 
     def add(self, rows: pl.DataFrame) -> None:
         """Add rows; their columns are always the same."""
@@ -70,8 +71,9 @@ class Keyed:
         self._runs.append(self._run(rows))
         while len(self._runs) >= _TIER and self._runs[-_TIER].frame.height < _TIER * self._runs[-1].frame.height:
             last = self._runs[-_TIER:]
-            whole = stacked([run.frame for run in last]).rechunk()
+            whole = pl.concat([run.frame for run in last], rechunk=True)
             self._runs[-_TIER:] = [_Run(whole, _around([run.bounds for run in last]))]
+        self._looked_at = None
 
     def near(self, rows: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
         """Give parts of what is kept, each beside a part of some rows.
@@ -85,7 +87,9 @@ class Keyed:
             return
         ranged = self._ranged(rows)
         bounds = None if ranged is None else _bounds(rows.get_column(ranged))
-        for run in self._few_as_one():
+        if self._looked_at is None:
+            self._looked_at = self._few_as_one()
+        for run in self._looked_at:
             asked = rows
             if ranged is not None and run.bounds is not None:
                 if bounds is None or bounds[1] < run.bounds[0] or run.bounds[1] < bounds[0]:
@@ -110,7 +114,7 @@ class Keyed:
     def restore(self, name: str, frames: Mapping[str, pl.DataFrame]) -> None:
         """Take the rows back, of those frames whose names begin so."""
         numbers = sorted(int(key.split("/")[-1]) for key in frames if key.startswith(f"{name}/"))
-        self._runs = [self._run(frames[f"{name}/{number}"]) for number in numbers]
+        self._runs, self._looked_at = [self._run(frames[f"{name}/{number}"]) for number in numbers], None
 
     def _run(self, rows: pl.DataFrame) -> _Run:
         ranged = self._ranged(rows)
@@ -124,17 +128,16 @@ class Keyed:
                 return name
         return None
 
-    def _few_as_one(self) -> Iterator[_Run]:
-        """Give the runs; the small ones, which are the last, as one."""
+    def _few_as_one(self) -> list[_Run]:
+        """Return the runs; the small ones, which are the last, as one."""
         small = len(self._runs)
         while small and self._runs[small - 1].frame.height <= FEW_ROWS:
             small -= 1
-        yield from self._runs[:small]
         last = self._runs[small:]
-        if len(last) > 1:
-            yield _Run(stacked([run.frame for run in last]), _around([run.bounds for run in last]))
-        else:
-            yield from last
+        if len(last) < 2:
+            return self._runs
+        whole = pl.concat([run.frame for run in last], rechunk=False)
+        return [*self._runs[:small], _Run(whole, _around([run.bounds for run in last]))]
 
     def _candidates(self, run: _Run, asked: pl.DataFrame, ranged: str | None) -> pl.DataFrame:
         height = run.frame.height
