@@ -7,17 +7,20 @@ from collections.abc import Callable, Sequence
 from thalweg.core.clock import Clock
 from thalweg.core.errors import UnsupportedError
 from thalweg.engine.embedded.changing import ChangingAggregate
+from thalweg.engine.embedded.counted import CountWindows
+from thalweg.engine.embedded.deduped import Deduped
 from thalweg.engine.embedded.fused import Fused
 from thalweg.engine.embedded.looked_up import LookedUp
 from thalweg.engine.embedded.outputs import Outlet
 from thalweg.engine.embedded.remembered import Remembered
 from thalweg.engine.embedded.retracting import RetractingAggregate
+from thalweg.engine.embedded.sessions import Sessions
 from thalweg.engine.embedded.stage import Stage
 from thalweg.engine.embedded.stateless import Exploded, MappedBatches, MappedRows, United
 from thalweg.engine.embedded.windowed import ClosingWindows
 from thalweg.plan import nodes as n
 from thalweg.plan.show import describe
-from thalweg.plan.windows import Window
+from thalweg.plan.windows import CountWindow, SessionWindow, Window
 
 
 def stage_of(
@@ -50,6 +53,12 @@ def stage_of(
             return _row_by_row(node, name, clock)
         case n.Aggregate(window=Window() as window, emit="on_close"):
             return ClosingWindows(node, window, name)
+        case n.Aggregate(window=SessionWindow() as window):
+            return Sessions(node, window, name)
+        case n.Aggregate(window=CountWindow() as window):
+            return CountWindows(node, window, name)
+        case n.Dedupe(within_us=int()):
+            return Deduped(node, name)
         case n.Aggregate() | n.ReduceByKey():
             return ChangingAggregate(node, name)
         case n.Write():
