@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,26 +24,49 @@ from tests.property.shares import share
 from tests.property.test_windows import STEP_ROWS, agrees_in_every_run
 from thalweg import col, count
 from thalweg.connect import memory, view
+from thalweg.engine.embedded import arrangement, intake, open_groups
 
 Multiset = Counter[tuple[Hashable, ...]]
+Drawn = tuple[Columns, Read, tuple[Cuts, ...], int, list[str]]
+"""Columns, rows and their cuts, a duration on the scale of their disorder, key columns."""
 Answer = Callable[[Sequence[Event]], list[list[Any]]]
 """Gives output rows of the events of a key, which are in order."""
 
 
-@share(0.75)
+@contextmanager
+def every_batch_a_step() -> Iterator[None]:
+    """Let no rows be gathered: what is read at once is a step of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(intake, "GATHER_ROWS", 1)
+        yield
+
+
+@contextmanager
+def small_state_kept_as_large() -> Iterator[None]:
+    """Let a few open groups be kept as many are: sorted, in runs, cleared of what is closed from time to time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arrangement, "FEW_ROWS", 2)
+        for name in ("FEW_ROWS", "_FEW_DEAD", "_PLAIN_FROM", "_SORTED_FROM"):
+            patch.setattr(open_groups, name, 0)
+        yield
+
+
+@share(0.5)
 @given(in_sessions(), STEP_ROWS)
 def test_sessions(case: Case, rows: int) -> None:
-    agrees_in_every_run(case, rows)
+    with every_batch_a_step():
+        agrees_in_every_run(case, rows)
 
 
 @share(0.25)
 @given(chains_of_sessions(), STEP_ROWS)
 def test_sessions_of_windows_and_windows_of_sessions(case: Case, rows: int) -> None:
-    agrees_in_every_run(case, rows)
+    with every_batch_a_step():
+        agrees_in_every_run(case, rows)
 
 
 @st.composite
-def ordered(draw: st.DrawFn) -> tuple[Columns, Read, tuple[Cuts, ...], int, list[str]]:
+def ordered(draw: st.DrawFn) -> Drawn:
     """Draw rows, their cuts, a duration on the scale of their disorder, and key columns."""
     given = draw(columns())
     step_us = draw(st.sampled_from([1, 1000, 10_000_000]))
@@ -51,8 +76,15 @@ def ordered(draw: st.DrawFn) -> tuple[Columns, Read, tuple[Cuts, ...], int, list
 
 
 @share(0.25)
+@given(in_sessions(), st.sampled_from([1, 2, 3, 5]))
+def test_sessions_of_large_state(case: Case, rows: int) -> None:
+    with small_state_kept_as_large(), every_batch_a_step():
+        agrees_in_every_run(case, rows)
+
+
+@share(0.25)
 @given(ordered(), st.sampled_from([1, 2, 3, 7, 20]), STEP_ROWS)
-def test_count_windows(drawn: tuple[Columns, Read, tuple[Cuts, ...], int, list[str]], size: int, rows: int) -> None:
+def test_count_windows(drawn: Drawn, size: int, rows: int) -> None:
     _, read, _, _, keys = drawn
     value = read.columns[0]
 
@@ -73,11 +105,13 @@ def test_count_windows(drawn: tuple[Columns, Read, tuple[Cuts, ...], int, list[s
         return stream.group_by(*(col(key).alias(f"k_{key}") for key in keys)).window(tw.count_window(size)).agg(**made)
 
     agrees(drawn, build, answer, rows)
+    with small_state_kept_as_large():
+        agrees(drawn, build, answer, rows)
 
 
 @share(0.25)
 @given(ordered(), st.sampled_from([1, 2, 3, 10]), STEP_ROWS)
-def test_dedupe(drawn: tuple[Columns, Read, tuple[Cuts, ...], int, list[str]], times: int, rows: int) -> None:
+def test_dedupe(drawn: Drawn, times: int, rows: int) -> None:
     _, _, _, step_us, keys = drawn
     within_us = max(1, step_us * times // 3)
 
@@ -89,7 +123,7 @@ def test_dedupe(drawn: tuple[Columns, Read, tuple[Cuts, ...], int, list[str]], t
 
 
 def agrees(
-    drawn: tuple[Columns, Read, tuple[Cuts, ...], int, list[str]],
+    drawn: Drawn,
     build: Callable[[tw.Stream], tw.Stream],
     answer: Answer,
     rows: int,
@@ -111,10 +145,9 @@ def agrees(
         max_jump=None if read.max_jump_us is None else duration(read.max_jump_us),
     )
     build(stream).write(view("v"))
-    runs_made = {
-        "as a batch": app.batch(),
-        f"in steps of {rows}": app.run(data=None, until="end", max_step_rows=rows, quiet=True),
-    }
+    with every_batch_a_step():
+        in_steps = app.run(data=None, until="end", max_step_rows=rows, quiet=True)
+    runs_made = {"as a batch": app.batch(), f"in steps of {rows}": in_steps}
     late = Counter((event.time_us, event.watermark_us) for event in decoded if is_late(event))
     for how, report in runs_made.items():
         got: Multiset = Counter(

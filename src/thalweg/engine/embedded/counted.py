@@ -66,6 +66,7 @@ class CountWindows(FormedWindows):
     def _formed(self, watermark: int, out: Output) -> Iterator[Partial]:
         rows = self._waiting.release(watermark)
         prepared = None if rows is None else self._without_bad(self._recipe.prepared(rows), out)
+        found = None
         if prepared is not None and prepared.height:
             found = self._open_of(prepared)
             news = self._folded(self._numbered(prepared, found), out)
@@ -74,7 +75,10 @@ class CountWindows(FormedWindows):
         if watermark == ALWAYS and (rest := self._open.all()) is not None:
             yield self._closed(rest, watermark)
             self._timeline.clear()
-        self._earliest = self._earliest_open()
+            self._earliest = None
+        # The earliest run is the same as before unless it was among those that were looked up.
+        elif self._earliest is None or (found is not None and self._earliest in found.groups.main.get_column(LATEST)):
+            self._earliest = self._earliest_open()
 
     def _without_bad(self, prepared: pl.DataFrame, out: Output) -> pl.DataFrame:
         """Return the rows on which the user's code does not raise."""

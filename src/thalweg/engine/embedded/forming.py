@@ -70,10 +70,10 @@ class FormedWindows(Stage):
             self._take(rows, out)
         closed = [part for part in self._formed(watermark, out) if part.main.height]
         if closed:
-            frame = stacked([self._result(part, out) for part in closed])
+            frame = stacked([self._result(part, out) for part in closed]).sort(TIME)
             if frame.height:
                 times = frame.get_column(TIME)
-                out.rows.append(Rows(frame, int(times.min()), int(times.max())))  # type: ignore[arg-type]  # integers
+                out.rows.append(Rows(frame, int(times[0]), int(times[-1])))
         return out
 
     @abstractmethod

@@ -125,8 +125,8 @@ class OpenGroups:
 
     def all(self) -> Found | None:
         """Return every open group; None where there are none."""
-        self._choose(self.count)
-        assert self._plain is not None, "all of them are a good part of them"
+        if self._plain is None:
+            self._plain, self._sorted = self.rows(), self._new_sorted()
         places = pl.int_range(self._plain.height, dtype=pl.UInt32, eager=True).alias(_PLACE)
         return self._found(self._plain, places) if len(places) else None
 
