@@ -11,6 +11,8 @@ from tests.oracle.formed import runs
 from tests.unit.in_order import SECOND, Row, Steps
 from thalweg import col, count
 from thalweg.connect import memory, view
+from thalweg.engine.embedded import counted
+from thalweg.engine.embedded.counted import CountWindows
 from thalweg.engine.embedded.rows import ALWAYS
 from thalweg.plan.nodes import key_of
 
@@ -89,6 +91,18 @@ def test_windows_of_runs_hold_runs_that_close_at_the_end(rows: int) -> None:
     counted.group_by().window("10s").agg(t=col("n").sum()).write(view("v"))
     report = app.run(data=None, until="end", max_step_rows=rows, quiet=True)
     assert [r["t"] for r in report.view("v").to_pylist()] == [3, 2]
+
+
+def test_a_key_that_is_seldom_seen_lets_no_entries_gather(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counted, "_FEW_ENTRIES", 10)
+    made = steps(1000)
+    made.take([("seldom", 0, 0)], 1)
+    for second in range(1, 100):
+        made.take([("often", 0, second)], second + 1)
+        assert made.stage.watermark_out() == 0
+    assert isinstance(made.stage, CountWindows)
+    assert len(made.stage._timeline) <= 11
+    assert made.stage.held() == 100
 
 
 def test_runs_have_no_key_for_two_may_have_the_same_bounds() -> None:

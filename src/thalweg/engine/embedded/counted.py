@@ -30,6 +30,9 @@ _PLACE = "__place"
 _OPEN = "__open"
 _LOOKED_AT = 64
 """Entries of the timeline that are looked up at a time."""
+_FEW_ENTRIES = 4096
+_MANY_TIMES = 4
+"""A timeline of more entries, and of so many times as many as there are open runs, is made anew."""
 
 
 class CountWindows(FormedWindows):
@@ -75,9 +78,16 @@ class CountWindows(FormedWindows):
         if watermark == ALWAYS and (rest := self._open.all()) is not None:
             yield self._closed(rest, watermark)
             self._timeline.clear()
-            self._earliest = None
+        # Behind a key that is seldom seen, entries of the others would gather that say nothing any more.
+        if len(self._timeline) > max(_FEW_ENTRIES, _MANY_TIMES * self._open.count):
+            self._timeline.clear()
+            self._timeline.add(self._open.rows())
         # The earliest run is the same as before unless it was among those that were looked up.
-        elif self._earliest is None or (found is not None and self._earliest in found.groups.main.get_column(LATEST)):
+        if (
+            self._earliest is None
+            or watermark == ALWAYS
+            or (found is not None and self._earliest in found.groups.main.get_column(LATEST))
+        ):
             self._earliest = self._earliest_open()
 
     def _without_bad(self, prepared: pl.DataFrame, out: Output) -> pl.DataFrame:

@@ -27,11 +27,16 @@ class Timeline:
     def __init__(self, keys: Sequence[str]) -> None:
         self._names = [*keys, LATEST]
         self._frames: deque[pl.DataFrame] = deque()
+        self._entries = 0
 
     def add(self, groups: pl.DataFrame) -> None:
         """Add the groups of a step."""
         if groups.height:
             self._frames.append(picked(groups, self._names).sort(LATEST))
+            self._entries += groups.height
+
+    def __len__(self) -> int:
+        return self._entries
 
     def earliest(self) -> int | None:
         """Return the earliest time, whether or not its group was touched again; None where there is none."""
@@ -43,6 +48,7 @@ class Timeline:
 
     def drop(self, rows: int) -> None:
         """Take the first entries away, no more of them than ``head`` gave."""
+        self._entries -= rows
         rest = self._frames[0].slice(rows)
         if rest.height:
             self._frames[0] = rest
@@ -52,6 +58,7 @@ class Timeline:
     def clear(self) -> None:
         """Take all entries away."""
         self._frames.clear()
+        self._entries = 0
 
     def pop_up_to(self, limit: int) -> pl.DataFrame | None:
         """Take the entries away that are not after a time; None where there are none."""
