@@ -356,7 +356,8 @@ class Stream:
 
         ``function(row, state, timers)`` gives any number of new rows; ``row`` is a dict, ``state`` an object that it
         may change, and ``timers.set(time)`` has ``on_timer(time, state, timers)`` called with the same state when the
-        watermark is there. A row on which it raises is rejected, and the state is as it was before.
+        watermark is there; ``timers.key`` has the key columns. A row on which it raises is rejected, and the state is
+        as it was before.
 
         State: rows ahead of the watermark; a state per key, for ever or until ``ttl`` after the key's last row.
 

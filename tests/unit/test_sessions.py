@@ -61,6 +61,13 @@ def test_a_row_before_its_watermark_is_late_and_counts_nowhere() -> None:
     assert made.stage.entry.late == 1
 
 
+def test_a_row_of_an_operator_that_the_watermark_ran_ahead_of_is_late() -> None:
+    made = steps()
+    made.take([("a", 1, 10)], 12)
+    assert made.take([("a", 2, 11), ("a", 3, 12)], 30) == [row("a", 10, 17, [1, 3])]
+    assert [late["x"] for late in made.late] == [2]
+
+
 def test_a_closed_session_is_not_extended() -> None:
     made = steps()
     assert made.take([("a", 1, 10), ("b", 1, 15)], 15) == [row("a", 10, 15, [1])]

@@ -107,6 +107,8 @@ def process_node(
         raise PlanError(f".process({short(function)}): a function is wanted")
     if on_timer is not None and not callable(on_timer):
         raise PlanError(f".process(on_timer={short(on_timer)}): a function is wanted")
+    if on_timer is not None and by_batch:
+        raise PlanError(".process(by_batch=True, on_timer=…): a function that takes batches sets no timers")
     if order not in get_args(n.Order):
         raise PlanError(f'.process(order={order!r}): allowed are "time" and "arrival"')
     if node.changing:
@@ -139,6 +141,6 @@ def process_node(
         order=order,
         schema=found,
         changing=False,
-        timed=node.timed,
+        timed=node.timed and not by_batch,  # who gives a table does not say which rows its rows come from
         place=user_place(),
     )

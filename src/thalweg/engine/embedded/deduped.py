@@ -22,7 +22,7 @@ from thalweg.engine.embedded.direct import picked
 from thalweg.engine.embedded.joining import join_on
 from thalweg.engine.embedded.rows import NEVER, TIME, Rows
 from thalweg.engine.embedded.stage import Output, Stage
-from thalweg.engine.embedded.waiting import EACH_ROW, Waiting, split_late
+from thalweg.engine.embedded.waiting import EACH_ROW, Waiting, split_behind
 from thalweg.plan.nodes import Dedupe
 
 _KEPT = "__kept"
@@ -62,7 +62,7 @@ class Deduped(Stage):
         for rows in inputs:
             entry.rows_in += rows.frame.height
             entry.pairs += rows.frame.height
-            rows, late = split_late(rows)
+            rows, late = split_behind(rows, self.watermark)
             if late is not None:
                 entry.late += late.rows.frame.height
                 out.late.append(late)

@@ -9,7 +9,8 @@ added to its end only. Nothing that was formed depends on where batches were cut
 
 Proof that no row comes for what was taken up: a row of time t was taken up at an operator watermark W > t. The operator
 watermark is no greater than that of any partition, so a later row of whatever partition has a ``watermark_before`` ≥ W;
-if its own time is below W it is late, and is put aside.
+if its own time is below W it is late, and is put aside. A row that an operator made has no ``watermark_before``, and
+lies behind W only where idle sources let W run ahead of that operator: it is put aside as well.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from thalweg.engine.embedded.partial import COUNT, GROUP, Partial
 from thalweg.engine.embedded.rows import TIME, Rows
 from thalweg.engine.embedded.stage import Output, RejectedRow, Stage
 from thalweg.engine.embedded.timeline import Timeline
-from thalweg.engine.embedded.waiting import EACH_ROW, Waiting, split_late
+from thalweg.engine.embedded.waiting import EACH_ROW, Waiting, split_behind
 from thalweg.plan.nodes import Aggregate
 
 NUMBER: Final = "__number"
@@ -111,7 +112,7 @@ class FormedWindows(Stage):
         entry = self.entry
         entry.rows_in += rows.frame.height
         entry.pairs += rows.frame.height
-        rows, late = split_late(rows)
+        rows, late = split_behind(rows, self.watermark)
         if late is not None:
             entry.late += late.rows.frame.height
             out.late.append(late)

@@ -53,6 +53,9 @@ class RetractingAggregate(Stage):
         change = added_up(stacked(taken))
         size = sum(int(part.get_column(WEIGHT).abs().sum()) for part in taken)
         self.entry.absorbed += size
+        if change.is_empty():
+            self.entry.released += size
+            return out
         keys = change.select(self._recipe.folding.keys).unique(maintain_order=True)
         if self._sums is not None:
             self.entry.released += size + self._sums.held_of(keys)

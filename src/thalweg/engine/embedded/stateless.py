@@ -110,10 +110,10 @@ class MappedRows(Stage):
 
     def _results(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if not self._flat:
-            yield _as_dict(self._function(row))
+            yield as_dict(self._function(row))
             return
         for result in self._function(row):
-            yield _as_dict(result)
+            yield as_dict(result)
 
     def _conformed(
         self, rows: Rows, made: list[dict[str, Any]], sources: list[int], bad: dict[int, RejectedRow]
@@ -195,7 +195,12 @@ class MappedBatches(Stage):
         return to_frame(conformed.data)
 
 
-def _as_dict(result: Any) -> dict[str, Any]:
+def as_dict(result: Any) -> dict[str, Any]:
+    """Return a row that a user's function gave as a dict.
+
+    Raises:
+        TypeError: It is no row.
+    """
     if isinstance(result, dict):
         return result
     if dataclasses.is_dataclass(result) and not isinstance(result, type):
