@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from thalweg.columnar.bodies import Body, RowsDecoder, TooManyRowsError, UnreadableError
+from thalweg.columnar.bodies import Body, RowsDecoder, TooManyRowsError, UnknownColumnError, UnreadableError
 from thalweg.columnar.decode_events import EventDecoder
 from thalweg.core.errors import LogDamaged, LogError, NoSpace, OffsetGone, RowsRefused, WriterPoisoned
 from thalweg.log import Log, Topic
@@ -117,6 +117,10 @@ class Door:
                     return self._events.binary(sent.attributes or {}, sent.content_type, text)
         except UnreadableError as error:
             raise RefusedError(400, "unreadable", f"the body is not {sent.form.value}: {error}") from error
+        except UnknownColumnError as error:
+            at = {"row": None, "column": error.column, "reason": str(error)}
+            message = f'no row can be taken: column "{error.column}": {error}'
+            raise RefusedError(422, "unknown_column", message, more=_outcome(0, 0, [at], [])) from error
         except TooManyRowsError as error:
             raise RefusedError(
                 413, "too_many_rows", f"{error}; send it in parts", more={"limit": self._limits.rows}
