@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 import thalweg as tw
+from tests.serve.conftest import PLAIN
 from tests.serve.test_processes import SOURCES
 from thalweg.connect import topic, view
 from thalweg.core.errors import PlanError
@@ -51,7 +52,7 @@ def wait_for(holds: Callable[[], bool]) -> None:
 
 def answers(address: str) -> bool:
     try:
-        return httpx.get(f"http://{address}/healthz").status_code == 200
+        return httpx.get(f"http://{address}/healthz", verify=PLAIN).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -66,7 +67,7 @@ def has_begun(app: tw.App) -> bool:
 
 def post(address: str, pages: str) -> None:
     rows = [{"page": page} for page in pages]
-    answer = httpx.post(f"http://{address}/topics/clicks/events", json=rows)
+    answer = httpx.post(f"http://{address}/topics/clicks/events", json=rows, verify=PLAIN)
     assert (answer.status_code, answer.json()["appended"]) == (200, len(rows))
 
 
