@@ -7,10 +7,14 @@ import os
 from pathlib import Path
 
 import httpx
+import pyarrow as pa
 import pytest
 
 from tests.serve.conftest import Serve
-from thalweg.log import Log, disk
+from thalweg.log import Log, Topic, disk
+from thalweg.serve import Limits
+from thalweg.serve.answers import RefusedError
+from thalweg.serve.doors import Doors, Form, Sent
 from thalweg.serve.tokens import create_token
 
 POST = "/topics/orders/events"
@@ -55,3 +59,28 @@ def test_the_token_file_counts_as_it_is_now(serve: Serve, tmp_path: Path) -> Non
     assert status(second) == 503
     file.write_bytes(held)
     assert (status(first), status(second)) == (200, 401)
+
+
+def test_a_topic_that_changes_is_closed_when_the_last_thread_has_left_it(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[Topic] = []
+    true = Topic.close
+    monkeypatch.setattr(Topic, "close", lambda topic: (closed.append(topic), true(topic)))
+    doors = Doors(Log(log.path), Limits())
+    one = Sent(Form.ARRAY, b'[{"id": "a"}]')
+    doors.take("orders", one)
+
+    def meanwhile(topic: Topic) -> None:
+        wider = pa.schema([*topic.schema.arrow, pa.field("more", pa.int64())])
+        log.topic("orders").evolve(wider)
+        assert doors.take("orders", Sent(Form.ARRAY, b'[{"id": "b", "more": 1}]')).status == 200
+        assert topic not in closed
+        topic.append([{"id": "c"}])
+
+    doors.see("orders", meanwhile)
+    assert len(closed) == 1
+    log.delete("orders")
+    with pytest.raises(RefusedError) as refused:
+        doors.take("orders", one)
+    assert refused.value.status == 404 and len(closed) == 2
