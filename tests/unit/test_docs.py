@@ -156,10 +156,13 @@ def test_the_readmes_commands_work(tmp_path: Path) -> None:
 def test_the_reference_lists_every_command_option_and_demonstration() -> None:
     page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
     app = command_line()
-    for name in ("run", "batch", "plan", "demo"):
+    for name in ("run", "batch", "plan", "demo", "serve", "token create"):
         assert f"`thalweg {name}" in page
         section = page.partition(f"\n## `{name}`\n")[2].partition("\n## ")[0]
-        for argument in app[name].assemble_argument_collection():
+        command = app
+        for word in name.split():
+            command = command[word]
+        for argument in command.assemble_argument_collection():
             if argument.names[0].startswith("--"):
                 assert f"`{argument.names[0]}" in section, f"{name} {argument.names[0]}"
     for name, what in DEMOS.items():
