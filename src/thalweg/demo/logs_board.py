@@ -30,16 +30,16 @@ def board(status: Status, totals: Sequence[Row], counts: Sequence[Row], alerts: 
     """
     latest = max((row["window_start"] for row in counts), default=None)
     recent = by_level_and_rule([row for row in counts if row["window_start"] == latest])
-    title = "Lines by level and what they tell of" + (f"; + since {latest:%H:%M:%S}" if latest is not None else "")
-    table = counted(title, by_level_and_rule(totals), recent)
+    title = "Lines by level and rule" + (f"; + since {latest:%H:%M:%S}" if latest is not None else "")
+    table = counted(by_level_and_rule(totals), recent)
     raised = [Text(alert_text(alert), style="red") for alert in alerts[-_ALERTS:]]
     head = Text(f"Alerts: {len(alerts)}", style="bold")
-    return Group(table, head, *raised, Text(), block(status))
+    return Group(title, table, head, *raised, Text(), block(status))
 
 
-def counted(title: str, totals: Counts, recent: Counts | None = None) -> Table:
+def counted(totals: Counts, recent: Counts | None = None) -> Table:
     """Return a table of lines, a row per level and a column per rule."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD)
     table.add_column("level", no_wrap=True, min_width=5)
     rules = sorted({rule for _, rule in totals}, key=lambda rule: (rule == "other", rule))
     for rule in rules:
@@ -70,13 +70,23 @@ def alert_text(alert: Row) -> str:
     return f'{alert["window_start"][11:19]}  {alert["service"]}: many errors "{alert["rule"]}"'
 
 
+def alerts_text(count: int) -> str:
+    """Return how many alerts there are, in words.
+
+    Example:
+        >>> alerts_text(1), alerts_text(2)
+        ('1 alert', '2 alerts')
+    """
+    return f"{count} alert{'' if count == 1 else 's'}"
+
+
 def line_of(status: Status, totals: Sequence[Row], alerts: Sequence[Row]) -> str:
     """Return one line, for where there is no terminal: lines, errors, and what was raised last."""
     levels: dict[str, int] = {}
     for row in totals:
         levels[row["level"]] = levels.get(row["level"], 0) + row["lines"]
     text = f"{status.progress.seconds:4.0f} s  {sum(levels.values()):>7,} lines, {levels.get('ERROR', 0):,} errors, "
-    text += f"{len(alerts)} alerts"
+    text += alerts_text(len(alerts))
     return text + (f"; the last: {alert_text(alerts[-1])}" if alerts else "")
 
 

@@ -23,7 +23,7 @@ from thalweg.app import App
 from thalweg.core.errors import SourceError
 from thalweg.demo import log_writer
 from thalweg.demo.logs_alerts import Alerts
-from thalweg.demo.logs_board import board, by_level_and_rule, counted, line_of
+from thalweg.demo.logs_board import alerts_text, board, by_level_and_rule, counted, line_of
 from thalweg.demo.logs_query import find_lines
 from thalweg.engine.contract import Report, Run
 from thalweg.observe.status import Meter, Status, watching
@@ -168,14 +168,14 @@ def _tell(console: Console, written: Totals, report: Report, rejected: int, aler
     known: Counter[tuple[str, str]] = Counter()
     for row in written["counts"]:
         known[row["level"], row["rule"]] += row["lines"]
-    console.print(counted("Lines counted", found))
+    console.print("Lines counted, by level and rule", counted(found), sep="\n")
     same = found == dict(known) and rejected == written["odd"]
     print(
         f"{written['lines']:,} lines written, {written['posted']:,} of them posted, and {written['rotations']} times "
         f"rotated; {sum(found.values()):,} counted, by level and rule {'the same' if same else 'DIFFERENT'}"
     )
     print(f"{written['odd']} lines are no log lines; {rejected} were rejected, and can be looked at and sent again")
-    print(f"{len(alerts.raised)} alerts, each once")
+    print(f"{alerts_text(len(alerts.raised))}, each raised once")
     _tell_last(report.view("counts").to_pylist())
 
 
