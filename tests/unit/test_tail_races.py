@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.unit.tail_follower import Follower, add
-from thalweg.connect import _tail, _tail_files, _tail_read
+from thalweg.connect import _tail_files, _tail_read
 from thalweg.connect._tail_files import PlainFile
 
 Act = Callable[[Path], None]
@@ -51,7 +51,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Looks]:
         for name in ("status_of", "rotated_of", "find"):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, watched(getattr(module, name)))
-    monkeypatch.setattr(_tail, "rotated_of", watched(_tail.rotated_of))
+    monkeypatch.setattr("thalweg.connect._tail.rotated_of", watched(_tail_files.rotated_of))
     yield found
 
 

@@ -26,7 +26,7 @@ from typing import Any, Final, Literal
 from thalweg.core.clock import Clock, SystemClock
 from thalweg.demo.log_poster import Poster
 
-SERVICES: Final = ("shop", "pay", "search", "mail", "stock", "auth")
+SERVICES: Final = ("shop", "mail", "pay", "search", "stock", "auth")
 ODD: Final = ("Traceback (most recent call last):", "    at pay.Card.charge(Card.java:{n})", "*** restarted ***")
 """Lines in a log that are no log lines."""
 _ODD_SHARE: Final = 0.01

@@ -53,7 +53,7 @@ class Alerts:
         if self._raised is None:
             self._raised = self._read()
         new = []
-        for row in rows.to_pylist():
+        for row in rows.sort_by([(name, "ascending") for name in reversed(KEY)]).to_pylist():
             alert = {name: row[name] for name in KEY} | {"window_start": row["window_start"].isoformat()}
             key = tuple(alert.values())
             if row["_weight"] > 0 and key not in self._raised:
