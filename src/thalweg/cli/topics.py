@@ -138,9 +138,7 @@ def append(log: Path, name: str, paths: Sequence[Path], format_: str | None) -> 
     """
     topic = _topic(Log(log), name)
     for path in paths:
-        if not path.exists():
-            there = sorted(other.name for other in path.parent.glob("*")) if path.parent.is_dir() else []
-            raise PlanError(f"there is no file {path}; {near(path.name, there)}; nothing was appended")
+        _check_file(path, "; nothing was appended")
     appended = duplicates = refused = 0
     shown: list[Rejected] = []
     try:
@@ -275,6 +273,12 @@ def _check_there(log: Log, name: str) -> None:
         raise PlanError(f'there is no topic "{name}" in {log.path}; {near(name, names)}')
 
 
+def _check_file(path: Path, note: str) -> None:
+    if not path.exists():
+        there = sorted(other.name for other in path.parent.glob("*")) if path.parent.is_dir() else []
+        raise PlanError(f"there is no file {path}; {near(path.name, there)}{note}")
+
+
 def _check_partition(topic: Topic, partition: int) -> None:
     count = topic.options.partitions
     if partition >= count:
@@ -311,6 +315,7 @@ def _schema(given: str) -> Schema:
         return schema_of(getattr(module, name))
     if given.endswith(".py"):
         raise PlanError(f"--schema {given}: name the class in it, as in {given}:Click")
+    _check_file(Path(given), "")
     found = files(given).schema()
     if found is None:
         raise PlanError(f"--schema {given}: it has no rows to see the columns by; name a class: PROGRAM.py:CLASS")
