@@ -20,6 +20,20 @@ from thalweg.state.store import read_manifest
 
 Kind: TypeAlias = Literal["errors", "late"]
 _READ_ROWS: Final = 100_000
+_LEDGER: Final = (
+    "step",
+    "rows_in",
+    "in",
+    "passed",
+    "filtered",
+    "late",
+    "rejected",
+    "absorbed",
+    "released",
+    "held",
+    "rows_out",
+)
+"""The ledger's columns in the order in which a row goes; a manifest has them in that of the alphabet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +198,8 @@ def ledger(where: Where, *, json: bool) -> None:
             f"{where.data_path} has no checkpoint of {where.app}; run it first, or name its state directory with "
             f"--data{'; ' + near(where.app, apps) if apps else ''}"
         )
-    _print(pa.Table.from_pylist(body["ledger"]), json=json)
+    entries = pa.Table.from_pylist(body["ledger"])
+    _print(entries.select(sorted(entries.column_names, key=_LEDGER.index)), json=json)
     if not json:
         print(f"\nepoch {body['epoch']}: every row is accounted for", file=sys.stderr)
 
