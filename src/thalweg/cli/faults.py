@@ -239,10 +239,11 @@ def _content(row: dict[str, Any]) -> Any:  # a JSON value or text
 
 
 def _print(table: pa.Table, *, json: bool) -> None:
-    if not json:
+    if json:
+        columns = [values_of(column) for column in table.columns]
+        for row in zip(*columns, strict=True):
+            print(json_line(dict(zip(table.column_names, row, strict=True))))
+    else:
         for line in table_lines(table):
             print(line)
-        return
-    columns = [values_of(column) for column in table.columns]
-    for row in zip(*columns, strict=True):
-        print(json_line(dict(zip(table.column_names, row, strict=True))))
+    sys.stdout.flush()  # before what follows on standard error, also where both go to one file
