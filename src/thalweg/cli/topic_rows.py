@@ -17,7 +17,7 @@ from thalweg.columnar.conform import Conformer
 from thalweg.columnar.decode_json import JsonDecoder
 from thalweg.columnar.runs import Cursor, Runs
 from thalweg.connect import files
-from thalweg.core.errors import PlanError
+from thalweg.core.errors import PlanError, SourceError
 from thalweg.core.ports import Nothing, Rejected
 from thalweg.core.schema import Schema
 
@@ -34,11 +34,18 @@ def rows_of(paths: Sequence[Path], format_: str | None, schema: Schema) -> Itera
     Shape: The schema's columns.
 
     Raises:
+        PlanError: A file's name tells no format, or a folder's files have several.
         SourceError: A file cannot be read.
     """
     conformer = Conformer(schema)
-    for path in paths:
-        source = files(path, format=format_).open(schema)
+    sources = [files(path, format=format_) for path in paths]
+    try:
+        for each in sources:
+            each.listed()  # before anything is appended
+    except SourceError as error:
+        raise PlanError(str(error).replace("format=", "--format")) from error
+    for each in sources:
+        source = each.open(schema)
         reader = source.reader("files", None)
         try:
             while not isinstance(batch := reader.read(_BATCH_ROWS, 0), Nothing):
@@ -74,7 +81,11 @@ def rows_of_input(format_: str | None, schema: Schema) -> Iterator[Part]:
         path = Path(folder, _NAME)
         with open(path, "wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
-        yield from rows_of([path], format_, schema)
+        try:
+            yield from rows_of([path], format_, schema)
+        except SourceError as error:
+            # The place where it was kept meanwhile is gone when this is read.
+            raise SourceError(str(error).replace(str(path), "the standard input")) from error
 
 
 def _come(most: int) -> bytes:
