@@ -18,7 +18,7 @@ SCHEMA = pa.schema([("n", pa.int64())])
 
 @pytest.fixture
 def log(tmp_path: Path) -> Log:
-    return Log(tmp_path / "log")
+    return Log(tmp_path / "log", upkeep=False)
 
 
 def put(topic: Topic, *numbers: int) -> None:
