@@ -32,6 +32,7 @@ from thalweg.log.rows import (
     table_of,
     unknown,
     unknown_names,
+    unknown_within,
 )
 
 _NULL: Final = "null, but the column must have a value"
@@ -100,7 +101,7 @@ def envelopes(topic: str, sorted_out: SortedOut, now_us: int) -> pa.Table:
 
 
 def wider_schema(rows: Given, schema: Schema) -> Schema:
-    """Return the least schema that a topic must get so that rows fit; the same one where none would do.
+    """Return the least schema that a topic must get so that rows fit; they may not fit it either.
 
     Shape: Columns that are added come last and may be null. One that has nothing but nulls without a type is none.
 
@@ -109,7 +110,12 @@ def wider_schema(rows: Given, schema: Schema) -> Schema:
     """
     if isinstance(rows, pa.Table):
         check_sound(rows)
-        given = [Field(f.name, _kind(f.name, f.type)) for f in rows.schema if not pa.types.is_null(f.type)]
+        given = [
+            Field(f.name, _kind(f.name, f.type))
+            for f in rows.schema
+            if not pa.types.is_null(f.type)
+            and (f.name not in schema or not _becomes(rows[f.name], schema[f.name].type))
+        ]
     else:
         given = _dict_fields(dicts(rows), schema)
     wider = covering(schema, Schema(tuple(given)))
@@ -143,14 +149,21 @@ def _arrow_faults(table: pa.Table, schema: Schema) -> dict[int, RejectedRow]:
     return faults
 
 
+def _becomes(values: pa.ChunkedArray, target: pa.DataType) -> bool:
+    if not may_become(values.type, target):
+        return False
+    try:
+        cast(values, target)
+    except pa.ArrowException:
+        return False
+    return True
+
+
 def _column_faults(values: pa.ChunkedArray, field: Field) -> dict[int, str]:
     if not may_become(values.type, field.type):
         return dict.fromkeys(range(len(values)), never_turned(values.type, field.type))
     faults = {}
-    try:
-        if not values.type.equals(field.type):
-            cast(values, field.type)
-    except pa.ArrowException:
+    if not values.type.equals(field.type):
         faults = {row: no_value(values[row], field.type) for row in faults_of(values, field.type)}
     if not field.nullable and values.null_count:
         faults |= dict.fromkeys(pc.indices_nonzero(values.is_null()).to_pylist(), _NULL)
@@ -194,7 +207,7 @@ def _dict_fields(rows: Sequence[Row], schema: Schema) -> list[Field]:
     for name, found in values.items():
         if not isinstance(name, str):
             raise RowsRefused(f"{name!r} is no name of a column; allowed: text", column=repr(name))
-        if name in schema and not pa.types.is_nested(schema[name].type) and _is_fitting(found, schema[name]):
+        if name in schema and _is_fitting(found, schema[name]):
             continue
         try:
             kind = array_of(found, None).type
@@ -208,6 +221,8 @@ def _dict_fields(rows: Sequence[Row], schema: Schema) -> list[Field]:
 
 def _is_fitting(values: list[Any], field: Field) -> bool:
     """Whether the column's own type takes the values: what text stands for a time, say, need not be text."""
+    if any(unknown_within(value, field.type, field.name) is not None for value in values):
+        return False
     try:
         array_of(values, field.type)
     except RowError:

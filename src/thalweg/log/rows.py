@@ -225,21 +225,22 @@ def unknown_names(rows: Sequence[Row], schema: Schema) -> Iterator[tuple[int, st
             yield index, str(next(name for name in row if name not in known))
             continue
         for field in nested:
-            if (name := _unknown_within(row.get(field.name), field.type, field.name)) is not None:
+            if (name := unknown_within(row.get(field.name), field.type, field.name)) is not None:
                 yield index, name
                 break
 
 
-def _unknown_within(value: Any, kind: pa.DataType, path: str) -> str | None:
+def unknown_within(value: Any, kind: pa.DataType, path: str) -> str | None:
+    """Return the first name within a value's dicts that a type lacks, as a path; None where there is none."""
     if pa.types.is_struct(kind) and isinstance(value, Mapping):
         types = {field.name: field.type for field in kind}
         for name, part in value.items():
             if name not in types:
                 return f"{path}.{name}"
-            if (found := _unknown_within(part, types[name], f"{path}.{name}")) is not None:
+            if (found := unknown_within(part, types[name], f"{path}.{name}")) is not None:
                 return found
     elif pa.types.is_list(kind) and pa.types.is_nested(kind.value_type) and isinstance(value, (list, tuple)):
-        found_in = (_unknown_within(part, kind.value_type, f"{path}[]") for part in value)
+        found_in = (unknown_within(part, kind.value_type, f"{path}[]") for part in value)
         return next((found for found in found_in if found is not None), None)
     return None
 
