@@ -318,6 +318,26 @@ def test_a_start_that_may_not_be_durable_is_written_again(log: Log, monkeypatch:
     assert len(synced) == 2
 
 
+def test_columns_that_may_not_be_durable_are_made_so_before_that_is_said(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = log.create("t", SCHEMA)
+    wider = pa.schema([*SCHEMA, ("more", pa.int64())])
+    real = disk.sync_directory
+    synced: list[Path] = []
+
+    def refuse(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(disk, "sync_directory", refuse)
+        with pytest.raises(LogError, match="evolving the topic"):
+            topic.evolve(wider)
+    monkeypatch.setattr(disk, "sync_directory", lambda path: (synced.append(path), real(path))[1])
+    log.topic("t").evolve(wider)
+    assert topic.path in synced
+
+
 def test_a_deletion_that_was_begun_is_finished(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     for finish in ("topics", "create", "delete"):
         topic = log.create("t", SCHEMA, partitions=2)

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from thalweg.core.clock import Clock
 from thalweg.core.errors import LogDamaged, LogError, OffsetGone, PlanError, SchemaChange
 from thalweg.core.schema import Schema, schema_of
+from thalweg.log import disk
 from thalweg.log.appended import Appended, AppendResult
 from thalweg.log.appending import Appenders, Part
 from thalweg.log.commit import AppendStats, Request
@@ -324,13 +325,17 @@ class Topic:
             metadata = self._known.refresh()
             columns = follow(metadata.schema)
             if columns == metadata.schema:
-                return
-            check_change(self.name, metadata.schema, columns)
-            check_options(metadata.options, columns)
-            write_metadata(self.path, metadata.evolved(columns))
-            self._known.current = metadata.evolved(columns)
+                # Who gave the topic these columns may have failed before they were on the medium.
+                disk.sync_directory(self.path)
+            else:
+                check_change(self.name, metadata.schema, columns)
+                check_options(metadata.options, columns)
+                metadata = metadata.evolved(columns)
+                write_metadata(self.path, metadata)
+                self._known.current = metadata
             for writer in writers:
-                writer.evolved(metadata.version + 1)
+                if writer.end.schema_version != metadata.version:
+                    writer.evolved(metadata.version)
 
     def maintain(self) -> Maintained:
         """Do upkeep now: remove what has outlived its retention, rewrite sealed segments, compact by key.
