@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 
 import httpx
@@ -12,7 +13,7 @@ import pytest
 
 from tests.serve.conftest import Serve
 from thalweg.log import Log, Topic, disk
-from thalweg.serve import Limits
+from thalweg.serve import Limits, server
 from thalweg.serve.answers import RefusedError
 from thalweg.serve.doors import Doors, Form, Sent
 from thalweg.serve.tokens import create_token
@@ -84,3 +85,20 @@ def test_a_topic_that_changes_is_closed_when_the_last_thread_has_left_it(
     with pytest.raises(RefusedError) as refused:
         doors.take("orders", one)
     assert refused.value.status == 404 and len(closed) == 2
+
+
+def test_what_is_old_goes_from_a_topic_without_new_rows(
+    serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = pa.schema([("id", pa.string())])
+    with Log(log.path, upkeep=False) as beside:
+        topic = beside.create("old", schema, retention_bytes=1, segment_bytes=1024)
+        for number in range(5):
+            topic.append([{"id": f"{number}" * 1_000}])
+        assert topic.start() == 0
+        monkeypatch.setattr(server, "_UPKEEP_S", 0.05)
+        serve()
+        until = time.monotonic() + 30
+        while topic.start() == 0:
+            assert time.monotonic() < until, "nothing was trimmed"
+            time.sleep(0.02)

@@ -75,18 +75,18 @@ def ndjson(table: pa.Table) -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in table.to_pylist())
 
 
-def encoded(format_: str) -> bytes:
+def encoded(format_: str, rows: pa.Table = ROWS) -> bytes:
     sink = io.BytesIO()
     match format_:
         case "ndjson":
-            sink.write(ndjson(ROWS))
+            sink.write(ndjson(rows))
         case "csv":
-            pyarrow.csv.write_csv(ROWS, sink)
+            pyarrow.csv.write_csv(rows, sink)
         case "parquet":
-            pyarrow.parquet.write_table(ROWS, sink)
+            pyarrow.parquet.write_table(rows, sink)
         case "arrow":
-            with pa.ipc.new_file(sink, ROWS.schema) as writer:
-                writer.write_table(ROWS)
+            with pa.ipc.new_file(sink, rows.schema) as writer:
+                writer.write_table(rows)
     return sink.getvalue()
 
 
@@ -311,3 +311,22 @@ def test_lines_on_a_pipe_are_appended_as_they_come(numbers: Topic) -> None:
     pipe.close()
     assert appending.ended() == (0, "numbers: 4 rows appended\n")
     assert values()[3:7] == [101, 7, 102, 7]
+
+
+def test_a_field_that_the_topic_lacks_refuses_its_row(run: Run, numbers: Topic, stdin: Callable[[bytes], None]) -> None:
+    lines = b'{"k": "a", "n": 4}\n{"k": "b", "m": 5}\n'
+    Path("day.ndjson").write_bytes(lines)
+    code, _, told = run("append", "numbers", "day.ndjson")
+    assert (code, "day.ndjson:2: unknown field 'm'; there are: k, n" in told) == (1, True)
+    stdin(lines)
+    code, _, told = run("append", "numbers")
+    assert (code, "stdin:2" in told) == (1, True)
+    assert sorted(n for n in values() if n is not None) == [1, 2, 4, 4, 10]
+
+
+@pytest.mark.parametrize("format_", ["csv", "parquet", "arrow"])
+def test_a_column_that_the_topic_lacks_refuses_the_file(run: Run, numbers: Topic, format_: str) -> None:
+    Path(f"day.{format_}").write_bytes(encoded(format_, ROWS.append_column("m", pa.array([1, 2]))))
+    code, _, told = run("append", "numbers", f"day.{format_}")
+    assert (code, 'there is a column "m", and the topic has none of that name' in told) == (2, True)
+    assert values() == [1, 2, None, 10]

@@ -20,7 +20,7 @@ from thalweg.core.duration import duration_text, duration_us
 from thalweg.core.errors import LogDamaged, LogError, PlanError, near
 from thalweg.core.ports import Rejected
 from thalweg.core.schema import Schema, schema_of
-from thalweg.log import Damage, Log, Topic, TopicOptions, TopicReader
+from thalweg.log import Damage, Drift, Log, Topic, TopicOptions, TopicReader
 
 _BATCH_ROWS: Final = 100_000
 _SHOWN_FAULTS: Final = 10
@@ -42,6 +42,7 @@ class NewTopic:
         retention: How long rows are kept.
         retention_bytes: How many bytes a partition keeps.
         compact: Whether only the last row of each key is kept.
+        drift: What becomes of rows that do not fit.
     """
 
     name: str
@@ -54,6 +55,7 @@ class NewTopic:
     retention: str | None = None
     retention_bytes: int | None = None
     compact: bool = False
+    drift: Drift = "refuse"
 
 
 def create(log: Path, new: NewTopic) -> None:
@@ -74,6 +76,7 @@ def create(log: Path, new: NewTopic) -> None:
         retention=new.retention,
         retention_bytes=new.retention_bytes,
         compact=new.compact,
+        drift=new.drift,
     )
     print(f"{made.name}: {made.schema}", file=sys.stderr)
 
@@ -120,12 +123,32 @@ def describe(log: Path, name: str, *, json: bool) -> None:
         return
     print(f"{name}: {info.rows:,} rows, {info.bytes:,} bytes")
     for option, value in _options(topic.options).items():
-        if value:
+        if value and (option, value) != ("drift", "refuse"):
             print(f"  {option} {value}" if value is not True else f"  {option}")
     for field in topic.schema:
         rules = "".join(f", {rule}" for rule in field.rules)
         print(f"  {field.name}: {field.type}{'' if field.nullable else ' not null'}{rules}")
     _print(pa.Table.from_pylist(parts))
+
+
+def evolve(log: Path, name: str, schema: str, *, dry_run: bool) -> None:
+    """Change a topic's columns, and say what is different.
+
+    Raises:
+        PlanError: The schema cannot be found.
+        SchemaChange: It cannot follow the present one; nothing was changed.
+    """
+    topic, columns = Log(log).topic(name), _schema(schema)
+    changes = topic.changes(columns)
+    for change in changes:
+        print(change)
+    if not changes:
+        print(f"{name} has these columns already", file=sys.stderr)
+    elif dry_run:
+        print(f"{name} is as it was; without --dry-run it gets these changes", file=sys.stderr)
+    else:
+        topic.evolve(columns)
+        print(f"{name}: {topic.schema}", file=sys.stderr)
 
 
 def append(log: Path, name: str, paths: Sequence[Path], format_: str | None) -> None:
@@ -296,6 +319,7 @@ def _options(options: TopicOptions) -> dict[str, Any]:  # text, numbers and trut
         "retention": None if options.retention_us is None else duration_text(options.retention_us),
         "retention_bytes": options.retention_bytes,
         "compact": options.compact,
+        "drift": options.drift,
     }
 
 

@@ -103,7 +103,14 @@ class Door:
             raise RefusedError(
                 422, "all_rejected", "no row of the body can be taken", more=_outcome(0, 0, rejected, [])
             )
-        appended, duplicates = self._append(pa.Table.from_batches([body.rows])) if body.rows.num_rows else ([], 0)
+        appended: list[dict[str, int]] = []
+        duplicates = 0
+        if body.rows.num_rows:
+            appended, duplicates, more = self._append(pa.Table.from_batches([body.rows]))
+            if more:
+                refused = {bad.row for bad in body.refused}
+                kept = [row for row in range(body.total) if row not in refused]
+                rejected += [bad | {"row": kept[bad["row"]]} for bad in more]
         count = sum(part["count"] for part in appended)
         return Taken(207 if rejected else 200, _outcome(count, duplicates, rejected, appended))
 
@@ -136,11 +143,13 @@ class Door:
                 413, "too_many_rows", f"{error}; send it in parts", more={"limit": self._limits.rows}
             ) from error
 
-    def _append(self, rows: pa.Table) -> tuple[list[dict[str, int]], int]:
-        if self.topic.options.id is None:
-            return [part._asdict() for part in self.topic.append(rows)], 0
+    def _append(self, rows: pa.Table) -> tuple[list[dict[str, int]], int, list[dict[str, Any]]]:
+        """Append rows; return what became durable, how many were there already, and what the topic's policy rejects."""
+        if self.topic.options.id is None and self.topic.options.drift != "reject":
+            return [part._asdict() for part in self.topic.append(rows)], 0, []
         result = self.topic.append_unique(rows)
-        return [part._asdict() for part in result.appended], len(result.duplicates)
+        bad = [{"row": row.row, "column": row.column, "reason": row.reason} for row in result.rejected]
+        return [part._asdict() for part in result.appended], len(result.duplicates), bad
 
 
 class Doors:
