@@ -224,7 +224,7 @@ class Server:
             except LogError as error:
                 if str(error) != told:
                     told = str(error)
-                    print(f"upkeep of the log failed, and is tried again: {told}", file=sys.stderr, flush=True)
+                    sys.stderr.write(f"thalweg serve: upkeep of the log failed, and is tried again: {told}\n")
 
     def _ask_to_stop(self) -> None:
         self._application.stopping = True
