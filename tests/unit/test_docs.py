@@ -1,4 +1,4 @@
-"""What the tutorial, the how-tos and the README show is what happens.
+"""What the tutorial, the how-tos, pages of the reference and the README show is what happens.
 
 Each page is followed as a reader would, in a folder of its own: a block with ``title=`` is saved under that name
 (``append``: added to it), ``sh`` blocks and untitled ``python`` blocks are run, and the ``text`` block after one is its
@@ -24,7 +24,8 @@ from thalweg.demo import DEMOS
 
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIAL = ROOT / "docs" / "tutorial" / "first-stream.md"
-PAGES = [TUTORIAL, *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
+REFERENCE = [ROOT / "docs" / "reference" / "process.md"]
+PAGES = [TUTORIAL, *sorted((ROOT / "docs" / "how-to").glob("*.md")), *REFERENCE]
 FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DURATIONS = re.compile(r"in \d+\.\d+ ?s\b")
 

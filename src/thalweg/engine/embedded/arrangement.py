@@ -21,6 +21,10 @@ from thalweg.engine.embedded.joining import join_on
 _HASH: Final = "__hash"
 _PLACE: Final = "__place"
 _SEED = 0x7A1
+MANY_ROWS: Final = 16_384
+"""So many rows at once may be kept as they come."""
+_SCAN: Final = 4
+"""Where more than one in so many keys is looked up or replaced, hash joins with whole frames are faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,8 @@ class Arrangement:
         self._counted = counted
         self._runs: list[Run] = []
         self._few: pl.DataFrame | None = None
-        """Few rows are one plain frame: looking through it costs less than keeping it sorted."""
+        """Few rows, and those of which many are replaced at once, are one plain frame: looking through it costs less
+        than keeping it sorted."""
 
     def insert(self, rows: pl.DataFrame, instead_of: Found | None = None) -> None:
         """Add rows; they replace older ones of the same identity.
@@ -93,7 +98,7 @@ class Arrangement:
         if rows.is_empty():
             return
         few, self._few = self._few, None
-        if not self._runs and rows.height + (0 if few is None else few.height) <= FEW_ROWS:
+        if not self._runs and self._stays_plain(rows.height, 0 if few is None else few.height):
             self._few = rows if few is None else self._replaced(few, rows, instead_of)
             return
         if few is not None:
@@ -113,15 +118,20 @@ class Arrangement:
             return self._among_few(self._few, keys)
         if not self._runs:
             return None
+        wanted = picked(keys, self._keys)
         hashes = _hashes(keys, self._keys)
-        found = [part for run in self._runs if (part := _matches(run, hashes)) is not None]
+        found = []
+        for run in self._runs:
+            part = run.frame if wanted.height * _SCAN > run.frame.height else _matches(run, hashes)
+            part = None if part is None else join_on(part, wanted, self._keys, "semi")
+            if part is not None and part.height:
+                found.append(part)
         if not found:
             return None
         rows = stacked(found)
         if self._names is not None and len(found) > 1:
             rows = rows.unique(self._names, keep="last", maintain_order=True)
-        real = join_on(rows, picked(keys, self._keys), self._keys, "semi")
-        return Found(real) if not real.is_empty() else None
+        return Found(rows)
 
     def drop_up_to(self, column: str, limit: int) -> None:
         """Forget the rows whose value in an integer column is not above a limit."""
@@ -166,6 +176,11 @@ class Arrangement:
             self._runs = [self._first_run(frames[0])]
         else:
             self._runs = [run_of(frame, self._keys) for frame in frames]
+
+    def _stays_plain(self, rows: int, few: int) -> bool:
+        if rows + few <= FEW_ROWS:
+            return True
+        return self._names is not None and rows > MANY_ROWS and rows * _SCAN > few
 
     def _among_few(self, few: pl.DataFrame, keys: pl.DataFrame) -> Found | None:
         wanted = self._keys

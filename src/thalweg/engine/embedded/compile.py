@@ -10,7 +10,8 @@ from thalweg.engine.embedded.changing import ChangingAggregate
 from thalweg.engine.embedded.fused import Fused
 from thalweg.engine.embedded.looked_up import LookedUp
 from thalweg.engine.embedded.outputs import Outlet
-from thalweg.engine.embedded.processed import Processed
+from thalweg.engine.embedded.processed_batches import ProcessedBatches
+from thalweg.engine.embedded.processed_rows import ProcessedRows
 from thalweg.engine.embedded.remembered import Remembered
 from thalweg.engine.embedded.retracting import RetractingAggregate
 from thalweg.engine.embedded.stage import Stage
@@ -54,7 +55,7 @@ def stage_of(
         case n.Aggregate() | n.ReduceByKey():
             return ChangingAggregate(node, name)
         case n.Process():
-            return Processed(node, name)
+            return ProcessedBatches(node, name) if node.by_batch else ProcessedRows(node, name)
         case n.Write():
             return outlet(node, name)
         case _:
