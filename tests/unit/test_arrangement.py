@@ -189,3 +189,22 @@ def test_a_frame_that_did_not_change_is_the_same_frame_for_the_next_checkpoint(f
         assert len(made.frames()) == 2
     else:
         assert len(made.frames()) == 1
+
+
+def test_a_table_of_which_much_is_replaced_at_once_is_a_plain_frame_until_little_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "FEW_ROWS", 0)
+    monkeypatch.setattr(module, "MANY_ROWS", 10)
+    made = Arrangement(["k"])
+    made.insert(frame({(key, "x"): key for key in range(100)}))
+    made.insert(frame({(key, "x"): -key for key in range(50)}))
+    assert [part.height for part in made.frames()] == [100]
+    made.insert(frame({(7, "x"): 700}))
+    assert [part.height for part in made.frames()] == [100, 1]
+    found = made.lookup(keys([7, 8, 60]))
+    assert found is not None
+    assert sorted(row[-1] for row in found.rows.rows()) == [-8, 60, 700]
+    many = made.lookup(keys(list(range(100))))
+    assert many is not None
+    assert many.rows.height == 100

@@ -33,6 +33,10 @@ from thalweg.engine.embedded.joining import join_on
 from thalweg.engine.embedded.memory import UNBOUNDED, Memory
 
 _PLACE: Final = "__place"
+MANY_ROWS: Final = 16_384
+"""So many rows at once may be kept as they come."""
+_SCAN: Final = 4
+"""Where more than one in so many keys is looked up or replaced, hash joins with whole frames are faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,8 @@ class Arrangement:
         self.memory: Memory = UNBOUNDED
         self._runs: list[AnyRun] = []
         self._few: pl.DataFrame | None = None
-        """Few rows are one plain frame: looking through it costs less than keeping it sorted."""
+        """Few rows, and those of which many are replaced at once, are one plain frame: looking through it costs less
+        than keeping it sorted."""
 
     def insert(self, rows: pl.DataFrame, instead_of: Found | None = None) -> None:
         """Add rows; they replace older ones of the same identity.
@@ -103,7 +108,7 @@ class Arrangement:
         if rows.is_empty():
             return
         few, self._few = self._few, None
-        if not self._runs and rows.height + (0 if few is None else few.height) <= FEW_ROWS:
+        if not self._runs and self._stays_plain(rows, few):
             few = rows if few is None else self._replaced(few, rows, instead_of)
             few = self._without_gone(few)
             self._few = few if few.height else None
@@ -132,15 +137,21 @@ class Arrangement:
             return self._among_few(self._few, keys)
         if not self._runs:
             return None
+        wanted = picked(keys, self._keys)
         hashes = hashes_of(keys, self._keys)
-        found = [part for run in self._runs if (part := run.matches(hashes)) is not None]
+        found = []
+        for run in self._runs:
+            many = isinstance(run, Run) and wanted.height * _SCAN > run.height
+            part = run.frame if many else run.matches(hashes)  # type: ignore[union-attr]  # many: a run in memory
+            part = None if part is None else join_on(part, wanted, self._keys, "semi")
+            if part is not None and part.height:
+                found.append(part)
         if not found:
             return None
         rows = stacked(found)
         if self._names is not None and len(found) > 1:
             rows = rows.unique(self._names, keep="last", maintain_order=True)
-        real = join_on(rows, picked(keys, self._keys), self._keys, "semi")
-        return Found(real) if not real.is_empty() else None
+        return Found(rows)
 
     def drop_up_to(self, column: str, limit: int) -> None:
         """Forget the rows whose value in an integer column is not above a limit."""
@@ -211,6 +222,14 @@ class Arrangement:
         if self.memory.takes(sum(piece.size_bytes for piece in pieces)):
             return Run(stacked([piece.frame for piece in pieces]), pl.concat([piece.hashes for piece in pieces]))
         return StoredRun([part for piece in pieces for part in stored(piece, self.memory.folder()).pieces])
+
+    def _stays_plain(self, rows: pl.DataFrame, few: pl.DataFrame | None) -> bool:
+        height = 0 if few is None else few.height
+        if rows.height + height <= FEW_ROWS:
+            return True
+        if self._names is None or rows.height <= MANY_ROWS or rows.height * _SCAN <= height:
+            return False
+        return self.memory.takes(int(rows.estimated_size()) + (0 if few is None else int(few.estimated_size())))
 
     def _among_few(self, few: pl.DataFrame, keys: pl.DataFrame) -> Found | None:
         wanted = self._keys
