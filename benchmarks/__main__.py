@@ -27,6 +27,7 @@ from benchmarks import (
     tail,
     tumbling,
 )
+from benchmarks.nexmark import measure as nexmark
 from benchmarks.outcome import Benchmark, WrongAnswerError
 from thalweg.core.ports import Json
 
@@ -38,6 +39,7 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     latency.BENCHMARK,
     memory.BENCHMARK,
     rules.BENCHMARK,
+    nexmark.BENCHMARK,
     http_ingest.BENCHMARK,
     tail.BENCHMARK,
     log_append.BENCHMARK,
