@@ -21,8 +21,8 @@ from thalweg.core.ports import Source
 from thalweg.engine.contract import Pick, RunOptions
 from thalweg.plan.nodes import Plan, Read
 
-SOONEST: Final = 0.2
-"""Before which part of the input is read the first result must come."""
+SOONEST: Final = 0.25
+"""Before which part of the input is read the first result must come: five large steps of the shorter run."""
 
 
 class Streamed:
