@@ -14,6 +14,7 @@ import thalweg as tw
 from thalweg import Stream, col
 from thalweg.connect import memory, view
 from thalweg.core.schema import TIMESTAMP
+from thalweg.engine.embedded.arrangement import Arrangement
 from thalweg.engine.embedded.distinct import NewValues, SeenValues
 from thalweg.testing import Scripted
 from thalweg.testing.scripted import Piece
@@ -86,3 +87,20 @@ def test_only_new_values_are_kept_and_counted() -> None:
     assert sorted(first.rows()) == [("a", 2, 2), ("b", 1, 0)]
     assert sorted(second.rows()) == [("a", 2, 1), ("b", 1, 1)]
     assert sum(frame.height for frame in seen.pairs.frames()) == 4
+
+
+@pytest.mark.parametrize("bug", ["nothing is kept", "what was seen counts again"])
+def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = SeenValues.counted
+
+    def wrong(self: SeenValues, main: pl.DataFrame, values: pl.DataFrame) -> pl.DataFrame:
+        known = Arrangement(values.columns, identity=None)
+        if bug == "what was seen counts again":
+            known, self.pairs = self.pairs, known
+        counted = right(self, main, values)
+        self.pairs = known
+        return counted
+
+    monkeypatch.setattr(SeenValues, "counted", wrong)
+    found = counts(per_key, memory([batch()]), data=None, until="end", max_step_rows=1)
+    assert found != [("a", 3, 6), ("b", 0, 1), (None, 2, 3)]
