@@ -89,18 +89,13 @@ def test_only_new_values_are_kept_and_counted() -> None:
     assert sum(frame.height for frame in seen.pairs.frames()) == 4
 
 
-@pytest.mark.parametrize("bug", ["nothing is kept", "what was seen counts again"])
-def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_planted_bug_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     right = SeenValues.counted
 
-    def wrong(self: SeenValues, main: pl.DataFrame, values: pl.DataFrame) -> pl.DataFrame:
-        known = Arrangement(values.columns, identity=None)
-        if bug == "what was seen counts again":
-            known, self.pairs = self.pairs, known
-        counted = right(self, main, values)
-        self.pairs = known
-        return counted
+    def forgetting(self: SeenValues, main: pl.DataFrame, values: pl.DataFrame) -> pl.DataFrame:
+        self.pairs = Arrangement(values.columns, identity=None)
+        return right(self, main, values)
 
-    monkeypatch.setattr(SeenValues, "counted", wrong)
+    monkeypatch.setattr(SeenValues, "counted", forgetting)
     found = counts(per_key, memory([batch()]), data=None, until="end", max_step_rows=1)
     assert found != [("a", 3, 6), ("b", 0, 1), (None, 2, 3)]
