@@ -28,6 +28,7 @@ from benchmarks import (
     tail,
     tumbling,
 )
+from benchmarks.nexmark import measure as nexmark
 from benchmarks.outcome import Benchmark, WrongAnswerError
 from thalweg.core.ports import Json
 
@@ -40,6 +41,7 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     memory.BENCHMARK,
     rules.BENCHMARK,
     state.BENCHMARK,
+    nexmark.BENCHMARK,
     http_ingest.BENCHMARK,
     tail.BENCHMARK,
     log_append.BENCHMARK,
