@@ -20,6 +20,8 @@ from tests.property.kinds import KINDS, LIKELY, ColumnKind
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
 TIME = "ts"
+BASES = st.sampled_from([0, -5 * 60 * SECOND, 1_600_000_000 * SECOND, 1_700_000_000_123_456])
+"""Where times begin: as microseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +71,24 @@ def columns(draw: st.DrawFn, names: Sequence[str] = ("a", "b", "c", "d")) -> Col
 
 @st.composite
 def reads(
-    draw: st.DrawFn, given: Columns, window: Window, *, max_rows: int = 60, max_partitions: int = 4
+    draw: st.DrawFn,
+    given: Columns,
+    window: Window,
+    *,
+    max_rows: int = 60,
+    max_partitions: int = 4,
+    base_us: int | None = None,
 ) -> tuple[Read, tuple[Cuts, ...]]:
-    """Draw a source and its cuts; times are disordered on the scale of a window and of the lateness."""
+    """Draw a source and its cuts; times are disordered on the scale of a window and of the lateness.
+
+    Times begin at ``base_us``, or anywhere.
+    """
     every_us, size_us = scale(window)
     lateness_us = draw(st.sampled_from([0, 1, every_us // 2, every_us, size_us, 3 * size_us]))
     moves = _moves(every_us, size_us, lateness_us)
     partitions = draw(st.integers(1, max_partitions))
-    base_us = draw(st.sampled_from([0, -5 * 60 * SECOND, 1_600_000_000 * SECOND, 1_700_000_000_123_456]))
+    if base_us is None:
+        base_us = draw(BASES)
     found: list[tuple[Row, ...]] = []
     cuts: list[Cuts] = []
     for _ in range(partitions):

@@ -1,4 +1,4 @@
-"""What the tutorial, the how-tos and the README show is what happens.
+"""What the tutorial, the how-tos, the README and examples of the reference show is what happens.
 
 Each page is followed as a reader would, in a folder of its own: a block with ``title=`` is saved under that name
 (``append``: added to it), ``sh`` blocks and untitled ``python`` blocks are run, and the ``text`` block after one is its
@@ -24,7 +24,12 @@ from thalweg.demo import DEMOS
 
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIAL = ROOT / "docs" / "tutorial" / "first-stream.md"
-PAGES = [TUTORIAL, *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
+REFERENCE = sorted((ROOT / "docs" / "reference").glob("*.md"))
+PAGES = [
+    TUTORIAL,
+    *sorted((ROOT / "docs" / "how-to").glob("*.md")),
+    *(page for page in REFERENCE if re.search(r'title="|^```text$', page.read_text("utf-8"), re.MULTILINE)),
+]
 FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DURATIONS = re.compile(r"in \d+\.\d+ ?s\b")
 
@@ -126,7 +131,9 @@ def test_the_page_does_what_it_shows(page: Path, tmp_path: Path) -> None:
 def test_every_block_is_of_a_kind_that_is_followed() -> None:
     for page in PAGES:
         kinds = {(block.language, block.title is not None) for block in blocks_of(page)}
-        assert kinds <= {("json", True), ("python", True), ("python", False), ("sh", False), ("text", False)}, page.name
+        drawn = {("", False)}  # a time line
+        followed_kinds = {("json", True), ("python", True), ("python", False), ("sh", False), ("text", False)}
+        assert kinds <= followed_kinds | drawn, page.name
 
 
 def test_the_readme_shows_the_tutorials_program_with_both_its_lines(tmp_path: Path) -> None:

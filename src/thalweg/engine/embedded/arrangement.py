@@ -71,14 +71,21 @@ class Arrangement:
         keys: The columns that rows are looked up by.
         identity: The columns that, with the keys, name a row; None where rows are only ever added.
         counted: How to count what went into the rows, where that is asked for.
+        gone: The column (Boolean) that says of a row that it only takes an earlier one away. Such rows are found like
+            others until they, too, are dropped.
     """
 
     def __init__(
-        self, keys: Sequence[str], identity: Sequence[str] | None = (), counted: Counted | None = None
+        self,
+        keys: Sequence[str],
+        identity: Sequence[str] | None = (),
+        counted: Counted | None = None,
+        gone: str | None = None,
     ) -> None:
         self._keys = list(keys)
         self._names = None if identity is None else [*keys, *identity]
         self._counted = counted
+        self._gone = gone
         self._runs: list[Run] = []
         self._few: pl.DataFrame | None = None
         """Few rows are one plain frame: looking through it costs less than keeping it sorted."""
@@ -94,7 +101,9 @@ class Arrangement:
             return
         few, self._few = self._few, None
         if not self._runs and rows.height + (0 if few is None else few.height) <= FEW_ROWS:
-            self._few = rows if few is None else self._replaced(few, rows, instead_of)
+            few = rows if few is None else self._replaced(few, rows, instead_of)
+            few = self._without_gone(few)
+            self._few = few if few.height else None
             return
         if few is not None:
             self._runs.append(self._first_run(few))
@@ -102,6 +111,8 @@ class Arrangement:
         while len(self._runs) > 1 and self._runs[-2].frame.height < 2 * self._runs[-1].frame.height:
             newer, older = self._runs.pop(), self._runs.pop()
             self._runs.append(self._merged(older, newer))
+        if len(self._runs) == 1 and (left := self._without_gone(self._runs[0].frame)) is not self._runs[0].frame:
+            self._runs = [run_of(left, self._keys)] if left.height else []
 
     def lookup(self, keys: pl.DataFrame) -> Found | None:
         """Return the current rows of some keys (each given once); None where there are none.
@@ -190,21 +201,31 @@ class Arrangement:
             older = join_on(older, picked(newer, self._names), self._names, "anti")
         return stacked([older, newer]).rechunk()
 
+    def _without_gone(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return all rows without those that have no earlier ones left to take away."""
+        if self._gone is None or not (gone := rows.get_column(self._gone)).any():
+            return rows
+        return kept(rows, ~gone)
+
     def _first_run(self, rows: pl.DataFrame) -> Run:
         if self._counted is not None:
             rows = rows.with_columns(pl.col(self._counted.total).alias(self._counted.added))
         return run_of(rows, self._keys)
 
     def _merged(self, older: Run, newer: Run) -> Run:
-        both = stacked([run.frame.hstack([run.hashes]) for run in (older, newer)])
-        if self._names is not None and self._counted is not None:
-            added = self._counted.added
-            rest = [pl.col(name).last() for name in both.columns if name != added and name not in self._names]
-            whole = both.group_by(self._names).agg(*rest, pl.col(added).sum())
-            both = picked(whole, both.columns)
-        elif self._names is not None:
-            both = both.unique(self._names, keep="last", maintain_order=True)
-        return _split(both.sort(_HASH))
+        rows = stacked([older.frame, newer.frame])
+        hashes = pl.concat([older.hashes, newer.hashes])
+        if self._names is None:
+            return _split(rows.hstack([hashes]).sort(_HASH))
+        # What decides is narrow; the rows themselves are moved once.
+        added = [] if self._counted is None else [self._counted.added]
+        narrow = picked(rows, [*self._names, *added]).hstack(
+            [hashes, pl.int_range(rows.height, eager=True).alias(_PLACE)]
+        )
+        sums = [pl.col(name).sum() for name in added]
+        last = narrow.group_by(self._names).agg(pl.col(_PLACE).max(), pl.col(_HASH).first(), *sums).sort(_HASH)
+        frame = rows[last.get_column(_PLACE)]
+        return Run(frame.with_columns(last.get_column(name) for name in added), last.get_column(_HASH))
 
 
 def stacked(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:

@@ -6,11 +6,14 @@ from collections.abc import Callable, Sequence
 
 from thalweg.core.clock import Clock
 from thalweg.core.errors import UnsupportedError
+from thalweg.engine.embedded.asof import AsofJoin
 from thalweg.engine.embedded.changing import ChangingAggregate
 from thalweg.engine.embedded.fused import Fused
+from thalweg.engine.embedded.interval import IntervalJoin
 from thalweg.engine.embedded.looked_up import LookedUp
 from thalweg.engine.embedded.outputs import Outlet
 from thalweg.engine.embedded.processed import Processed
+from thalweg.engine.embedded.ranked import ranked_stage
 from thalweg.engine.embedded.remembered import Remembered
 from thalweg.engine.embedded.retracting import RetractingAggregate
 from thalweg.engine.embedded.stage import Stage
@@ -43,12 +46,18 @@ def stage_of(
             return Exploded(node, name)
         case n.Union():
             return United(node, name)
+        case n.TopK() | n.Dedupe(within_us=None):
+            return ranked_stage(node, name)
         case n.Aggregate() | n.ReduceByKey() if node.input.changing:
             return RetractingAggregate(node, name)
         case n.MapRows() | n.MapBatches() | n.Lookup() if node.input.changing:
             return Remembered(_row_by_row(node, name, clock))
         case n.MapRows() | n.MapBatches() | n.Lookup():
             return _row_by_row(node, name, clock)
+        case n.Join(within=(low, high)):
+            return IntervalJoin(node, low, high, name)
+        case n.JoinAsof():
+            return AsofJoin(node, name)
         case n.Aggregate(window=Window() as window, emit="on_close"):
             return ClosingWindows(node, window, name)
         case n.Aggregate() | n.ReduceByKey():

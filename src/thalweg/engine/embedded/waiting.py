@@ -8,7 +8,8 @@ from typing import Final
 import polars as pl
 
 from thalweg.engine.embedded.arrangement import stacked
-from thalweg.engine.embedded.rows import ROW, TIME, WATERMARK, WHY, Rows, visible
+from thalweg.engine.embedded.direct import repeated
+from thalweg.engine.embedded.rows import LATE_REASONS, ROW, TIME, WATERMARK, WHY, Rows, visible
 from thalweg.engine.embedded.stage import LateRows
 
 _NAME: Final = "waiting"
@@ -29,12 +30,13 @@ class Waiting:
     """Rows ahead of the watermark.
 
     Args:
-        columns: The user's columns, in schema order; equal times are ordered by them.
+        columns: The user's columns, in schema order.
+        ties: Whether equal times are ordered by them.
     """
 
-    def __init__(self, columns: Sequence[str]) -> None:
+    def __init__(self, columns: Sequence[str], *, ties: bool = True) -> None:
         self._columns = [*columns, TIME]
-        self._order = [TIME, *columns]
+        self._order = [TIME, *columns] if ties else [TIME]
         self._frames: list[pl.DataFrame] = []
 
     def add(self, rows: Rows) -> None:
@@ -43,7 +45,7 @@ class Waiting:
             self._frames.append(rows.frame.select(self._columns))
 
     def release(self, watermark: int) -> pl.DataFrame | None:
-        """Return the rows that the watermark is strictly past, by time, then by all columns; None for none.
+        """Return the rows that the watermark is strictly past, by time, ties by all columns; None for none.
 
         Shape: the user's columns and ``TIME``.
         """
@@ -92,4 +94,25 @@ def split_late(rows: Rows) -> tuple[Rows, LateRows | None]:
     hidden = [name for name in (TIME, WATERMARK, WHY, ROW) if name in frame.columns]
     missed = frame.filter(late).select(*visible(frame).columns, *hidden)
     kept = Rows(frame.filter(~late), rows.low, rows.high, rows.origin)
+    return kept, LateRows(Rows(missed, rows.low, rows.high, rows.origin), of_windows=False)
+
+
+def split_behind(rows: Rows, watermark: int) -> tuple[Rows, LateRows | None]:
+    """Return the rows that are in time, and the late ones, where a watermark may have run ahead of an operator.
+
+    Rows that operators make are never late, but for this: while all sources of an operator are idle it does not hold
+    the watermark of what reads it, and when they wake it may give rows that it had kept, with times behind.
+
+    Args:
+        rows: The rows.
+        watermark: The watermark of the operator that takes them, before it does.
+    """
+    if WATERMARK in rows.frame.columns:
+        return split_late(rows)
+    if rows.low >= watermark or not (behind := rows.frame.get_column(TIME) < watermark).any():
+        return rows, None
+    missed = rows.frame.filter(behind)
+    why = repeated(WHY, LATE_REASONS.index("idle"), missed.height).cast(pl.UInt8)
+    missed = missed.hstack([repeated(WATERMARK, watermark, missed.height), why])
+    kept = Rows(rows.frame.filter(~behind), rows.low, rows.high, rows.origin)
     return kept, LateRows(Rows(missed, rows.low, rows.high, rows.origin), of_windows=False)
