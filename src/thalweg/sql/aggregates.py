@@ -112,7 +112,8 @@ def _gathered(c: Context, node: exp.Expr) -> Expr:
     if c.nullable(bare) and not kept:
         raise c.query.unsupported(
             node,
-            f"{shown(node)} would hold NULLs, and a list here holds none; add FILTER (WHERE {shown(node.this)} IS NOT NULL)",
+            f"{shown(node)} would hold NULLs, and a list here holds none; add FILTER (WHERE {shown(node.this)} "
+            "IS NOT NULL)",
         )
     found = value.collect()
     return when(value.count() > 0).then(found) if c.nullable(value) else found

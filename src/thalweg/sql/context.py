@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from thalweg.core.errors import near
 from thalweg.core.schema import Schema
-from thalweg.plan.expr import Aggregate, Alias, Call, Column, Expr, Literal, infer_type, lit, resolve
+from thalweg.plan.expr import Alias, Call, Column, Expr, Literal, infer_type, lit, resolve
 from thalweg.sql.query import Query, shown
 from thalweg.sql.scope import Relation, matches
 
@@ -61,7 +61,7 @@ class Context:
             return Column(column)
         handler = self.handlers.get(type(node))
         if handler is None:
-            raise self.query.unsupported(node, f"{shown(node)} is not supported; docs/reference/sql.md lists what is")
+            raise self.query.unsupported(node, f"{shown(node)} is not supported; the SQL reference lists what is")
         with self.query.at(node):
             found = handler(self, node)
             self.type_of(found)
@@ -97,15 +97,15 @@ class Context:
         """Return the value of a dotted name: a column, a field of one, the bound of a window, or an alias."""
         first = parts[0]
         if len(parts) == 1:
-            for name, column in self.bounds.items():
-                if matches(name, first):
-                    return Column(column)
+            for bound, held in self.bounds.items():
+                if matches(bound, first):
+                    return Column(held)
         alias = self.aliases.get(first.name.casefold()) if len(parts) == 1 else None
         if alias is not None and (self.aliases_first or not self._is_column(first)):
             without = {name: other for name, other in self.aliases.items() if name != first.name.casefold()}
             return replace(self, aliases=without).value(alias)
-        name, taken = self.relation.find(self.query, node, parts)
-        found: Expr = Column(name.column)
+        column, taken = self.relation.find(self.query, node, parts)
+        found: Expr = Column(column.column)
         for part in parts[taken:]:
             found = self.field(node, found, part.name, exact=bool(part.quoted))
         return found

@@ -14,7 +14,7 @@ from thalweg.plan.expr import Column, Expr
 from thalweg.plan.type_rules import common_type
 from thalweg.sql.context import Context
 from thalweg.sql.operators import truth
-from thalweg.sql.query import Query, conjuncts, shown
+from thalweg.sql.query import Query, conjuncts, parts_of, shown
 from thalweg.sql.scope import Name, Relation, unique
 from thalweg.sql.times import interval_us
 from thalweg.sql.values import context_of
@@ -129,7 +129,7 @@ def _sides(query: Query, left: Relation, right: Relation, node: exp.Expr) -> set
     both = Relation(left.stream, (*left.names, *(_right(name) for name in right.names)), None)
     found: set[Side] = set()
     for column in node.find_all(exp.Column):
-        name, _ = both.find(query, column, list(column.parts))
+        name, _ = both.find(query, column, parts_of(column))
         found.add("right" if name.column.startswith(_MARK) else "left")
     return found
 
@@ -186,7 +186,7 @@ def _moved(query: Query, left: Relation, right: Relation, node: exp.Expr) -> tup
         for side, relation in (("left", left), ("right", right)):
             sides = _sides(query, left, right, node)
             if sides == {side} and relation.time is not None:
-                name, taken = relation.find(query, node, list(node.parts))
+                name, taken = relation.find(query, node, parts_of(node))
                 if name.column == relation.time and taken == len(node.parts):
                     return ("left" if side == "left" else "right"), 0
         return None
@@ -269,7 +269,8 @@ def _within(query: Query, found: _Conditions) -> tuple[timedelta, timedelta] | N
     if found.low is None or found.high is None:
         raise query.unsupported(
             found.spans[0],
-            f"{shown(found.spans[0])}: a range of time has two ends: b.ts BETWEEN a.ts AND a.ts + INTERVAL '15 minutes'",
+            f"{shown(found.spans[0])}: a range of time has two ends, as in b.ts BETWEEN a.ts AND "
+            "a.ts + INTERVAL '15 minutes'",
         )
     return timedelta(microseconds=found.low), timedelta(microseconds=found.high)
 

@@ -10,21 +10,19 @@ from sqlglot import exp
 
 from thalweg.plan.expr import Call, Expr, Literal, coalesce, concat_str, lit, when
 from thalweg.sql.context import Context, Handler
-from thalweg.sql.query import shown
+from thalweg.sql.query import parts_of, shown
 
 _UNKNOWN: Final = lit(None).cast(bool)
 
 
 def _column(c: Context, node: exp.Expr) -> Expr:
-    assert isinstance(node, exp.Column)
     if isinstance(node.this, exp.Star):
         raise c.query.unsupported(node, "* stands in the SELECT list and in count(*) only")
-    return c.named(node, list(node.parts))
+    return c.named(node, parts_of(node))
 
 
 def _dot(c: Context, node: exp.Expr) -> Expr:
-    parts = [part for part in node.parts if isinstance(part, exp.Identifier)] if isinstance(node, exp.Dot) else []
-    if isinstance(node, exp.Dot) and len(parts) == len(node.parts):
+    if parts := parts_of(node):
         return c.named(node, parts)
     return c.field(node, c.value(node.this), node.expression.name, exact=bool(node.expression.args.get("quoted")))
 
@@ -88,7 +86,7 @@ def truth(c: Context, node: exp.Expr) -> Expr:
 
 def _joined(make: Callable[[Expr, Expr], Expr]) -> Handler:
     def handle(c: Context, node: exp.Expr) -> Expr:
-        parts = [truth(c, part) for part in node.flatten()]  # type: ignore[attr-defined]  # AND and OR have it
+        parts = [truth(c, part) for part in node.flatten()]
         return _balanced(parts, make)
 
     return handle
@@ -182,7 +180,11 @@ def _case(c: Context, node: exp.Expr) -> Expr:
     args: list[Expr] = []
     for branch in node.args["ifs"]:
         given = node.this
-        chosen = truth(c, branch.this) if given is None else (lambda a, b: a == b)(*c.pair(given, branch.this))
+        if given is None:
+            chosen = truth(c, branch.this)
+        else:
+            value, other = c.pair(given, branch.this)
+            chosen = value == other
         args += [chosen, c.value(branch.args["true"])]
     default = node.args.get("default")
     return Call("when", (*args, lit(None) if default is None else c.value(default)))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.errors import ParseError, TokenError
-from sqlglot.tokens import TokenType
+from sqlglot.tokenizer_core import TokenType
 
 from thalweg.core.errors import PlanError, UnsupportedError
 
@@ -92,6 +92,13 @@ def shown(node: exp.Expr) -> str:
     """Return a part of the query as text, in one line."""
     text = " ".join(node.sql(dialect="duckdb").split())
     return text if len(text) <= 60 else text[:57] + "…"
+
+
+def parts_of(node: exp.Expr) -> list[exp.Identifier]:
+    """Return the parts of a dotted name; none where it has others, such as a call."""
+    parts = list(node.parts) if isinstance(node, (exp.Column, exp.Dot)) else []
+    found = [part for part in parts if isinstance(part, exp.Identifier)]
+    return found if len(found) == len(parts) else []
 
 
 def conjuncts(node: exp.Expr) -> list[exp.Expr]:

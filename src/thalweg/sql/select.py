@@ -17,6 +17,7 @@ from thalweg.sql.grouping import aggregated, grouped
 from thalweg.sql.joins import joined
 from thalweg.sql.nested import sub_queries
 from thalweg.sql.operators import truth
+from thalweg.sql.outputs import Outputs, aliases_of, outputs_of
 from thalweg.sql.query import Query, shown
 from thalweg.sql.ranks import limited, numbered_in, pushed_down, qualified
 from thalweg.sql.scope import Relation, matches, projected, relation_of, unique
@@ -24,9 +25,21 @@ from thalweg.sql.values import context_of
 from thalweg.stream import Stream
 
 _KNOWN: Final = frozenset(
-    "expressions from_ joins where group having qualify order limit offset distinct with_ kind hint operation_modifiers".split()
+    (
+        "expressions",
+        "from_",
+        "joins",
+        "where",
+        "group",
+        "having",
+        "qualify",
+        "order",
+        "limit",
+        "offset",
+        "distinct",
+        "with_",
+    )
 )
-Outputs = list[tuple[str, exp.Expr]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,12 +193,10 @@ class _Selected:
         for name, value in select.args.items():
             if value and name not in _KNOWN:
                 at = value if isinstance(value, exp.Expr) else value[0] if isinstance(value, list) else select
-                raise self.query.unsupported(
-                    at, f"{shown(at)} is not supported here; docs/reference/sql.md lists what is"
-                )
+                raise self.query.unsupported(at, f"{shown(at)} is not supported here; the SQL reference lists what is")
         relation = self._from()
-        outputs = self._outputs(relation)
-        c = replace(context_of(self.query, relation), aliases=self._aliases())
+        outputs = outputs_of(self.query, relation, select)
+        c = replace(context_of(self.query, relation), aliases=aliases_of(select))
         relation, c = self._where(relation, c)
         render: Callable[[exp.Expr], Expr] = c.value
         if self._groups():
@@ -292,54 +303,6 @@ class _Selected:
         with self.query.at(node):
             return render(node)
 
-    def _aliases(self) -> dict[str, exp.Expr]:
-        return {item.alias.casefold(): item.this for item in self.select.expressions if isinstance(item, exp.Alias)}
-
-    def _outputs(self, relation: Relation) -> Outputs:
-        """Return what SELECT gives: stars written out, each with its name."""
-        made: Outputs = []
-        for item in self.select.expressions:
-            star = item if isinstance(item, exp.Star) else item.this if isinstance(item, exp.Column) else None
-            if isinstance(star, exp.Star):
-                table = item.args.get("table") if isinstance(item, exp.Column) else None
-                made += self._star(relation, star, table, [name for name, _ in made])
-            elif isinstance(item, exp.Alias):
-                made.append((item.alias, item.this))
-            else:
-                made.append((_default_name(self.query, relation, item), item))
-        for position, (name, node) in enumerate(made):
-            if name in [other for other, _ in made[:position]]:
-                raise self.query.wrong(node, f'two columns would have the name "{name}"; give one another with AS')
-        return made
-
-    def _star(self, relation: Relation, star: exp.Star, table: exp.Identifier | None, before: list[str]) -> Outputs:
-        if star.args.get("replace") or star.args.get("rename"):
-            raise self.query.unsupported(star, "* REPLACE and * RENAME are not supported; name the columns")
-        left_out = [part.this if isinstance(part, exp.Column) else part for part in star.args.get("except_") or []]
-        if table is None:
-            names = [name for name in relation.names if name.bare]
-        else:
-            names = [name for name in relation.names if name.table and matches(name.table, table)]
-            if not names:
-                tables = dict.fromkeys(name.table for name in relation.names if name.table)
-                raise self.query.wrong(table, f'there is no table "{table.name}"; {near(table.name, tables)}')
-        for part in left_out:
-            if not any(matches(name.name, part) for name in names):
-                raise self.query.wrong(
-                    part, f'* EXCLUDE: there is no column "{part.name}"; {near(part.name, [n.name for n in names])}'
-                )
-        made: Outputs = []
-        for name in names:
-            if any(matches(name.name, part) for part in left_out):
-                continue
-            parts = [name.table, name.name] if name.table else [name.name]
-            column = exp.column(
-                exp.to_identifier(parts[-1], quoted=True), table=exp.to_identifier(name.table, quoted=True)
-            )
-            column.parent = star
-            made.append((unique(name.name, [*before, *(other for other, _ in made)]), column))
-        return made
-
 
 def distinct(relation: Relation) -> Relation:
     """Return a relation's different rows: a changing table."""
@@ -384,22 +347,3 @@ def _window_parts(select: exp.Select) -> list[exp.Expr]:
 
 def _is_name(node: exp.Expr) -> bool:
     return isinstance(node, exp.Column) and not node.table
-
-
-def _default_name(query: Query, relation: Relation, node: exp.Expr) -> str:
-    if isinstance(node, exp.Column):
-        bounds = ("window_start", "window_end")
-        parts = list(node.parts)
-        if (
-            len(parts) == 1
-            and parts[0].name.lower() in bounds
-            and not any(matches(name.name, parts[0]) for name in relation.names)
-        ):
-            return str(parts[0].name.lower())
-        if any(name.bare and matches(name.name, parts[0]) for name in relation.names) or len(parts) > 1:
-            name, taken = relation.find(query, node, parts)
-            return name.name if taken == len(parts) else str(parts[-1].name)
-        return str(parts[-1].name)
-    if isinstance(node, exp.Dot):
-        return node.expression.name
-    return shown(node).lower()

@@ -37,7 +37,7 @@ def _part(c: Context, node: exp.Expr) -> Expr:
         return value.str.slice(start - 1, length)
     if start == 0:  # the place before the first character counts as one, as in DuckDB
         return value.str.slice(0, None if length is None else max(0, length - 1))
-    return value.str.tail(-start) if length is None else value.str.tail(-start).str.head(length)
+    return value.str.slice(start, length)
 
 
 def _trimmed(c: Context, node: exp.Expr) -> Expr:

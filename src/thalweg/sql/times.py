@@ -236,6 +236,7 @@ TIMES: Final[Mapping[type[exp.Expr], Handler]] = {
     exp.Week: _named_part("week"),
     exp.Day: _named_part("day"),
     exp.DayOfWeek: _named_part("dow"),
+    exp.DayOfWeekIso: _named_part("isodow"),
     exp.DayOfYear: _named_part("doy"),
     exp.Hour: _named_part("hour"),
     exp.Minute: _named_part("minute"),

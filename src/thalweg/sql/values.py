@@ -45,8 +45,8 @@ def _ranked(c: Context, node: exp.Expr) -> Expr:
         return Column(c.rank[1])
     raise c.query.unsupported(
         node,
-        f"{shown(node)}: of the functions with OVER there is row_number(), with QUALIFY row_number() OVER (PARTITION BY … "
-        "ORDER BY …) <= n or with the same condition around it",
+        f"{shown(node)}: of the functions with OVER there is row_number(), with QUALIFY row_number() OVER "
+        "(PARTITION BY … ORDER BY …) <= n, or with such a condition around it",
     )
 
 
