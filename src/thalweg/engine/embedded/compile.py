@@ -10,6 +10,7 @@ from thalweg.engine.embedded.asof import AsofJoin
 from thalweg.engine.embedded.changing import ChangingAggregate
 from thalweg.engine.embedded.fused import Fused
 from thalweg.engine.embedded.interval import IntervalJoin
+from thalweg.engine.embedded.joined import table_join
 from thalweg.engine.embedded.looked_up import LookedUp
 from thalweg.engine.embedded.outputs import Outlet
 from thalweg.engine.embedded.processed import Processed
@@ -62,6 +63,8 @@ def stage_of(
             return ClosingWindows(node, window, name)
         case n.Aggregate() | n.ReduceByKey():
             return ChangingAggregate(node, name)
+        case n.Join(within=None):
+            return table_join(node, name)
         case n.Process():
             return Processed(node, name)
         case n.Write():

@@ -1,7 +1,8 @@
 """Keyed rows with weights: what a changing stream adds up to, looked up by key.
 
-Runs are sorted by a hash of the key, as in the arrangement; merging two adds up the weights of equal rows and drops
-those that cancel. A net weight below zero is kept: rows may be withdrawn before they are added.
+Rows stand in runs that grow geometrically: where four are of about one size they become one, in which the weights of
+equal rows are added up and those that cancel are gone. A long run is sorted by a hash of the key, as an arrangement is;
+short ones are looked through together. A net weight below zero is kept: rows may be withdrawn before they are added.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ from typing import Final
 
 import polars as pl
 
-from thalweg.engine.embedded.arrangement import Run, matches, run_of, stacked
-from thalweg.engine.embedded.direct import picked
+from thalweg.engine.embedded.arrangement import Run, matches, run_of
+from thalweg.engine.embedded.direct import FEW_ROWS, picked
 from thalweg.engine.embedded.joining import join_on
 from thalweg.engine.embedded.rows import WEIGHT
 from thalweg.engine.embedded.stored import portable, restored
 
 _SCAN: Final = 4
 """Where more than one in so many rows' keys are looked up, a hash join is faster than binary searches."""
+_TIER: Final = 4
+"""So many runs of about one size become one."""
 
 
 class Weighted:
@@ -35,18 +38,18 @@ class Weighted:
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = list(keys)
-        self._runs: list[Run] = []
+        self._runs: list[Run | pl.DataFrame] = []
         self.cancelled = 0
 
     def insert(self, rows: pl.DataFrame) -> None:
         """Add rows with their weights."""
         if rows.is_empty():
             return
-        self._runs.append(run_of(self._consolidated(rows), self._keys))
-        while len(self._runs) > 1 and self._runs[-2].frame.height < 2 * self._runs[-1].frame.height:
-            newer, older = self._runs.pop(), self._runs.pop()
-            self._runs.append(run_of(self._consolidated(stacked([older.frame, newer.frame])), self._keys))
-        self._runs = [run for run in self._runs if run.frame.height]
+        runs = [*self._runs, *self._run(self._consolidated(rows))]
+        while len(runs) >= _TIER and _height(runs[-_TIER]) < _TIER * _height(runs[-1]):
+            whole = _laid([_frame(run) for run in runs[-_TIER:]])
+            runs[-_TIER:] = self._run(self._consolidated(whole))
+        self._runs = runs
 
     def lookup(self, keys: pl.DataFrame) -> pl.DataFrame | None:
         """Return the rows of some keys, each once, with their net weight (never zero); None where there are none.
@@ -55,47 +58,54 @@ class Weighted:
             keys: The key columns, each key once.
         """
         wanted = picked(keys, self._keys)
-        found = []
+        found, short = [], [run for run in self._runs if isinstance(run, pl.DataFrame)]
+        parts: list[pl.DataFrame | None] = [_laid(short)] if short else []
         for run in self._runs:
-            if wanted.height * _SCAN > run.frame.height:
-                part: pl.DataFrame | None = run.frame
-            else:
-                part = matches(run, wanted)
+            if isinstance(run, Run):
+                parts.append(run.frame if wanted.height * _SCAN > run.frame.height else matches(run, wanted))
+        for part in parts:
             if part is not None:
                 part = join_on(part, wanted, self._keys, "semi")
                 if part.height:
                     found.append(part)
         if not found:
             return None
-        rows = found[0] if len(found) == 1 else added_up(stacked(found))
+        rows = found[0] if len(self._runs) == 1 else added_up(_laid(found))
         return rows if rows.height else None
 
     def drop(self, gone: pl.Expr) -> int:
         """Forget the rows for which an expression is true; return how many additions and withdrawals those were."""
-        count, runs = 0, []
+        count = 0
+        runs: list[Run | pl.DataFrame] = []
         for run in self._runs:
-            frame = run.frame.filter(gone.not_())
-            if frame.height < run.frame.height:
-                count += _size(run.frame) - _size(frame)
-                run = run_of(frame, self._keys)
-            if frame.height:
+            frame = _frame(run).filter(gone.not_())
+            if frame.height == _height(run):
                 runs.append(run)
+            else:
+                count += _size(_frame(run)) - _size(frame)
+                runs += self._run(frame)
         self._runs = runs
         return count
 
     def held(self) -> int:
         """Return how many additions and withdrawals it holds, counted from the rows."""
-        return sum(_size(run.frame) for run in self._runs)
+        return sum(_size(_frame(run)) for run in self._runs)
 
     def snapshot(self, name: str) -> Iterator[tuple[str, pl.DataFrame]]:
         """Give the rows as named frames; one that did not change is the same object as before."""
         for number, run in enumerate(self._runs):
-            yield f"{name}/{number}", portable(run.frame)
+            yield f"{name}/{number}", portable(_frame(run))
 
     def restore(self, name: str, frames: Mapping[str, pl.DataFrame]) -> None:
         """Take the rows back, of those frames whose names begin so."""
         numbers = sorted(int(key.split("/")[-1]) for key in frames if key.startswith(f"{name}/"))
-        self._runs = [run_of(restored(frames[f"{name}/{number}"]), self._keys) for number in numbers]
+        self._runs = [run for number in numbers for run in self._run(restored(frames[f"{name}/{number}"]))]
+
+    def _run(self, frame: pl.DataFrame) -> Sequence[Run | pl.DataFrame]:
+        """Return a run of rows, none if there are no rows."""
+        if frame.is_empty():
+            return ()
+        return (run_of(frame, self._keys) if frame.height > FEW_ROWS else frame,)
 
     def _consolidated(self, rows: pl.DataFrame) -> pl.DataFrame:
         net = added_up(rows)
@@ -108,6 +118,19 @@ def added_up(rows: pl.DataFrame) -> pl.DataFrame:
     names = [name for name in rows.columns if name != WEIGHT]
     net = rows.group_by(names, maintain_order=True).agg(pl.col(WEIGHT).sum())
     return picked(net.filter(pl.col(WEIGHT) != 0), rows.columns)
+
+
+def _laid(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Return frames one below the other; here all have the same columns."""
+    return frames[0] if len(frames) == 1 else pl.concat(frames, rechunk=False)
+
+
+def _frame(run: Run | pl.DataFrame) -> pl.DataFrame:
+    return run if isinstance(run, pl.DataFrame) else run.frame
+
+
+def _height(run: Run | pl.DataFrame) -> int:
+    return _frame(run).height
 
 
 def _size(rows: pl.DataFrame) -> int:
