@@ -15,6 +15,7 @@ from tests.oracle.sql import answer, rows_of
 from thalweg import PlanError, Stream, col, count
 from thalweg.connect import files, memory, view
 from thalweg.core.schema import TIMESTAMP
+from thalweg.plan.show import tree
 
 START = dt.datetime(2026, 3, 14, 9, 59, 30, tzinfo=dt.UTC)
 
@@ -334,3 +335,108 @@ def test_a_window_over_joined_rows_goes_by_the_later_time() -> None:
         f"select window_end, count(*) as k from {join} group by tumble(u.seen, '1m')",
         f"select {MINUTE.replace('ts)', 'seen)')} as window_end, count(*) as k from {join} group by 1",
     )
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select c.usr, u.usr as other, c.n, u.age from clicks c join users u on c.usr = u.usr",
+        "select c.usr, u.usr as other, c.n, u.age from clicks c left join users u on c.usr = u.usr",
+        "select c.usr, u.usr as other, c.n, u.age from clicks c right join users u on c.usr = u.usr",
+        "select c.usr, u.usr as other, c.n, u.age from clicks c full join users u on c.usr = u.usr",
+        "select usr, n, age from clicks join users using (usr)",
+        "select usr, n, age from clicks left join users using (usr)",
+        "select usr, n, age from clicks full outer join users using (usr)",
+        "select c.usr as a, u.usr as b from clicks c full join users u using (usr)",
+        "select * exclude (geo) from clicks c semi join users u on c.usr = u.usr",
+        "select usr, n from clicks c anti join users u on c.usr = u.usr",
+        "select usr, n from clicks c anti join users u on c.usr = u.usr and u.age > 41",
+        "select c.n, u.age from clicks c join users u on c.small = u.age - 38 and c.n > -100",
+        "select c.n, u.age from clicks c left join users u on c.n + 4 = u.age and u.usr = 'eve'",
+        "select c.n, u.age from clicks c join users u on upper(u.usr) = upper(c.usr) and u.age > c.n * 10",
+        "select a.n, b.n as m from clicks a join clicks b on a.usr = b.usr where a.n < b.n",
+        "select c.usr, sum(c.n) as t, max(u.age) as m from clicks c join users u on c.usr = u.usr group by c.usr",
+        "select a.usr, t, age from (select usr, sum(n) as t from clicks group by usr) a left join users u on a.usr = u.usr",
+        "select c.usr, u.age, d.day from clicks c join users u on c.usr = u.usr join clicks d on u.usr = d.usr and d.n = c.n",
+        "select usr, n from clicks where n = (select max(n) from clicks)",
+        "select usr, n from clicks where n > (select avg(n) from clicks) / 2 and n < (select max(n) from clicks)",
+        "select usr, n from clicks where usr in (select usr from users where age > 10) and n > 0",
+    ],
+)
+def test_tables_are_joined_as_in_duckdb(query: str) -> None:
+    agrees(query)
+
+
+def test_columns_of_two_tables_with_one_name_are_told_apart() -> None:
+    _, stream = app_of("select * from users a join users b on a.usr = b.usr")
+    assert stream.schema.names == ("usr", "age", "seen", "usr_1", "age_1", "seen_1")
+    agrees("select * from (select * from users a join users b on a.usr = b.usr)")
+
+
+def test_a_query_makes_the_plan_that_the_methods_make() -> None:
+    def plan(make: str) -> str:
+        app = tw.App("same")
+        clicks = app.read(memory(CLICKS), time="ts")
+        if make == "sql":
+            found = app.sql(
+                "SELECT page, window_start, window_end, count(*) AS views, count(DISTINCT usr) AS users FROM clicks "
+                "WHERE page LIKE '/%' GROUP BY page, tumble(ts, '1m')",
+                clicks=clicks,
+            )
+        else:
+            grouped = clicks.filter(col("page").str.starts_with("/")).group_by("page").window("1m")
+            found = grouped.agg(views=count(), users=col("usr").n_unique())
+        found.write(view("same"))
+        return "\n".join(tree(app.plan))
+
+    assert plan("sql") == plan("methods")
+
+
+def test_names_are_found_in_any_case_and_quoted_ones_as_they_are() -> None:
+    app = tw.App("cases")
+    both = app.read(memory([{"Id": 1, "ID": 2, "Käse": 3}]))
+    stream = app.sql('SELECT "Id" AS a, ID AS b, käse FROM BOTH', both=both)
+    assert stream.schema.names == ("a", "b", "Käse")
+    with pytest.raises(PlanError, match='column "Id" is ambiguous'):
+        app.sql("SELECT id FROM both", both=both)
+
+
+def test_a_table_can_be_what_the_app_reads(tmp_path: Path) -> None:
+    (tmp_path / "sales.ndjson").write_text('{"item": "tea", "price": 3}\n{"item": "tea", "price": 4}\n')
+    app = tw.App("shop")
+    source = files(str(tmp_path / "sales.ndjson"))
+    app.read(source)
+    app.sql(f'SELECT item, sum(price) AS total FROM "{source.name}" GROUP BY item').write(view("totals"))
+    assert app.batch().view("totals").to_pylist() == [{"item": "tea", "total": 7}]
+
+
+def test_two_reads_of_one_name_are_told_apart_by_the_program() -> None:
+    app = tw.App("two")
+    app.read(memory([{"a": 1}]))
+    app.read(memory([{"a": 2}]))
+    with pytest.raises(PlanError, match='there are 2 sources named "memory"'):
+        app.sql("SELECT a FROM memory")
+
+
+def test_a_query_goes_on_with_methods_and_methods_with_a_query() -> None:
+    app = tw.App("mixed")
+    clicks = app.read(memory(CLICKS), time="ts")
+    named = app.sql("SELECT usr, n FROM clicks WHERE usr IS NOT NULL", clicks=clicks.filter(col("n") > 0))
+    twice = app.sql("SELECT usr, sum(n) AS t FROM named GROUP BY usr", named=named.with_columns(n=col("n") * 2))
+    twice.write(view("twice"))
+    assert (
+        rows_of(app.batch().view("twice"))
+        == answer("select usr, sum(n) * 2 from clicks where n > 0 and usr is not null group by usr", TABLES)[1]
+    )
+
+
+def test_a_long_condition_is_no_deep_one() -> None:
+    conditions = " or ".join(f"n = {number}" for number in range(600))
+    agrees(f"select n from clicks where {conditions}")
+
+
+def test_the_parser_is_loaded_by_the_first_query_only() -> None:
+    program = (
+        "import sys, thalweg.app, thalweg.cli.commands; sys.exit(any(m.startswith('sqlglot') for m in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0

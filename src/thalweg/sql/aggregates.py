@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlglot import exp
 
-from thalweg.plan.expr import Aggregate, Expr, Literal, count, lit, when
+from thalweg.plan.expr import Aggregate, Expr, Literal, count, is_aggregate, lit, when
 from thalweg.sql.context import Context, Functions, Handler
 from thalweg.sql.operators import truth
 from thalweg.sql.query import conjuncts, shown
@@ -21,6 +21,8 @@ def _argument(c: Context, node: exp.Expr) -> Expr:
     if isinstance(node, exp.Order):
         raise c.query.unsupported(node, "an aggregate takes rows by event time; leave ORDER BY out")
     value = c.of_rows().value(node)
+    if is_aggregate(value):
+        raise c.query.wrong(node, f"{shown(node)}: an aggregate of an aggregate; aggregate in a sub-query first")
     return value if c.only is None else when(c.only).then(value)
 
 

@@ -93,13 +93,13 @@ def aggregated(
     names = [*(name for name, _, _ in grouping.keys), *(_BOUNDS if grouping.window else ()), *taken]
     found: dict[str, Expr] = {}
     for name, node in outputs:
-        value = e.replace(_plain(c.value(node)), by)
+        value = over_groups(_plain(c.value(node)), by)
         if e.is_aggregate(value) and not e.columns(_without_aggregates(value)) and e.show(value) not in by:
             name = unique(name, [*names, *found])
             by[e.show(value)] = e.col(name)
             found[name] = value
     for node in (*(node for _, node in outputs), *others):
-        for aggregate in e.aggregates(e.replace(_plain(c.value(node)), by)):
+        for aggregate in e.aggregates(over_groups(_plain(c.value(node)), by)):
             name = unique(shown(node) if len(found) < 1 else e.show(aggregate), [*names, *found])
             by[e.show(aggregate)] = e.col(name)
             found[name] = aggregate
@@ -118,6 +118,19 @@ def aggregated(
     return Relation(made, tuple(Name(None, name, name) for name in made.schema.names), None), by
 
 
+def over_groups(value: Expr, by: Mapping[str, Expr]) -> Expr:
+    """Return an expression with what stands for its parts among the groups; within aggregates a row's columns stay."""
+    if (found := by.get(e.show(value))) is not None:
+        return found
+    match value:
+        case e.Alias():
+            return replace(value, expr=over_groups(value.expr, by))
+        case e.Call():
+            return replace(value, args=tuple(over_groups(arg, by) for arg in value.args))
+        case _:
+            return value
+
+
 def _plain(value: Expr) -> Expr:
     return value.expr if isinstance(value, e.Alias) else value
 
@@ -128,7 +141,7 @@ def _without_aggregates(value: Expr) -> Expr:
 
 def _check(c: Context, node: exp.Expr, by: Mapping[str, Expr]) -> None:
     """Raise where an expression takes a value of a row, outside aggregates and keys."""
-    left = e.columns(e.replace(c.value(node), {text: e.lit(1) for text in by}))
+    left = e.columns(over_groups(c.value(node), {text: e.lit(1) for text in by}))
     if left:
         name = sorted(left)[0]
         raise c.query.wrong(

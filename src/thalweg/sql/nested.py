@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from sqlglot import exp
 
 from thalweg.plan.expr import col, lit
 from thalweg.sql.joins import joined
 from thalweg.sql.query import Query, conjuncts, shown
-from thalweg.sql.scope import Relation, unique
+from thalweg.sql.scope import Name, Relation, unique
 
 _TABLE = "the sub-query"
 
@@ -55,7 +56,8 @@ def _members(query: Query, relation: Relation, condition: exp.Expr, other: Relat
     on = exp.EQ(this=condition.this.copy(), expression=wanted)
     join = exp.Join(this=exp.Table(this=exp.to_identifier(_TABLE)), kind="SEMI", on=on)
     join.parent = condition.parent
-    return joined(query, relation, other.called(_TABLE), join)
+    names = tuple(Name(_TABLE, name.name, name.column, bare=False) for name in other.names)
+    return joined(query, relation, replace(other, names=names), join)
 
 
 def _gives_one(node: exp.Expr) -> bool:

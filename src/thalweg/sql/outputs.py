@@ -35,6 +35,8 @@ def outputs_of(query: Query, relation: Relation, select: exp.Select) -> Outputs:
         else:
             made.append((_default_name(query, relation, item), item))
     for position, (name, node) in enumerate(made):
+        if name.startswith("__") or name == "_weight":
+            raise query.wrong(node, f'"{name}" is a name that Thalweg keeps for itself; give another with AS')
         if name in [other for other, _ in made[:position]]:
             raise query.wrong(node, f'two columns would have the name "{name}"; give one another with AS')
     return made

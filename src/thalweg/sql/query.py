@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
 
 from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
@@ -14,6 +17,25 @@ from sqlglot.tokenizer_core import TokenType
 from thalweg.core.errors import PlanError, UnsupportedError
 
 _SAID = "sql, line "
+# What begins with a word that the tree does not keep the place of.
+_WORDS: Final[Mapping[type[exp.Expr], str]] = MappingProxyType(
+    {exp.Interval: "interval", exp.Cast: "cast", exp.TryCast: "try_cast", exp.Case: "case"}
+)
+# Advice for programs, and what it is in a query.
+_ADVICE: Final = (
+    (re.compile(r'col\("([^"]*)"\)'), r"\1"),
+    (re.compile(r'lit\("([^"]*)"\)'), r"'\1'"),
+    (re.compile(r"lit\((-?[\d.e+]+)\)"), r"\1"),
+    (re.compile(r"with \.str\.to_integer\(\) or \.cast\(float\)"), "with CAST(… AS BIGINT)"),
+    (re.compile(r"with \.cast\(int\)"), "with CAST(… AS INT)"),
+    (
+        re.compile(r"write a time as datetime\(…\), or read the text with \.str\.to_datetime\(\)"),
+        "use CAST(… AS TIMESTAMP)",
+    ),
+    (re.compile(r"\.is_null\(\) or \.is_not_null\(\)|\.is_null\(\)"), "IS NULL"),
+    (re.compile(r"lit\(None\)\.cast\(…\)"), "CAST(NULL AS …)"),
+    (re.compile(r"\.cast\(…\)"), "CAST"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +78,19 @@ class Query:
         while at is not None:
             starts = [part.meta["start"] for part in at.walk() if "start" in part.meta]
             if starts:
-                start = min(starts)
+                start = self._before(at, min(starts))
                 line = self.text.count("\n", 0, start) + 1
                 return f"line {line} column {start - self.text.rfind(chr(10), 0, start)}"
             at = at.parent
         return "line 1 column 1"
+
+    def _before(self, node: exp.Expr, start: int) -> int:
+        """Return where the word is that a part begins with, before what stands first in it."""
+        word = _WORDS.get(type(node))
+        found = -1 if word is None else self.text.lower().rfind(word, 0, start)
+        if word is None or found < 0 or self.text[found + len(word) : start].strip(" \t\n('"):
+            return start
+        return found
 
     def wrong(self, node: exp.Expr, message: str) -> PlanError:
         """Return the error of a mistake in a part of the query."""
@@ -78,7 +108,10 @@ class Query:
         except PlanError as error:
             if error.message.startswith(_SAID):
                 raise
-            raise type(error)(f"sql, {self.spot(node)}: {error.message}", place=error.place) from None
+            message = error.message
+            for pattern, by in _ADVICE:
+                message = pattern.sub(by, message)
+            raise type(error)(f"sql, {self.spot(node)}: {message}", place=error.place) from None
 
     def _not_sql(self, error: ParseError) -> PlanError:
         first = error.errors[0]

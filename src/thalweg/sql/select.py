@@ -13,7 +13,7 @@ from thalweg.plan import expr as e
 from thalweg.plan.expr import Expr
 from thalweg.plan.type_rules import common_type
 from thalweg.sql.context import Context
-from thalweg.sql.grouping import aggregated, grouped
+from thalweg.sql.grouping import aggregated, grouped, over_groups
 from thalweg.sql.joins import joined
 from thalweg.sql.nested import sub_queries
 from thalweg.sql.operators import truth
@@ -274,10 +274,10 @@ class _Selected:
         relation, by = aggregated(grouping, plain, others, taken)
 
         def render(node: exp.Expr) -> Expr:
-            return e.replace(by_alias.value(node) if _is_name(node) else grouping.context.value(node), by)
+            return over_groups(by_alias.value(node) if _is_name(node) else grouping.context.value(node), by)
 
         if having is not None:
-            condition = e.replace(truth(grouping.context, having.this), by)
+            condition = over_groups(truth(grouping.context, having.this), by)
             with self.query.at(having):
                 relation = replace(relation, stream=relation.stream.filter(condition))
         return relation, render
