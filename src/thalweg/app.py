@@ -22,6 +22,7 @@ from thalweg.core.duration import duration_us
 from thalweg.core.errors import PlanError, UnsupportedError, short, user_place
 from thalweg.core.ports import Readable, Sink, Source, Writable
 from thalweg.core.schema import schema_of
+from thalweg.core.sizes import half_of_memory, size_bytes
 from thalweg.engine.contract import Engine, Report, Run, RunOptions, Until
 from thalweg.observe.status import following, total_rows
 from thalweg.plan.expr import as_expr, infer, is_aggregate, show
@@ -222,6 +223,7 @@ class App:
         max_step_rows: int | None = None,
         checkpoint: Duration = "1s",
         quiet: bool = False,
+        memory: str | int | None = None,
         engine: Engine | None = None,
         serve: str | None = None,
     ) -> Report:
@@ -236,6 +238,8 @@ class App:
             max_step_rows: The most rows that one step takes from each partition.
             checkpoint: The time between two checkpoints.
             quiet: Whether to show no status at the terminal.
+            memory: What state may take of the memory, such as ``"4GiB"``, half of the machine's by default; what goes
+                beyond it lives in files, in ``spill`` of the state directory. Of windows and joins it is not counted.
             engine: What runs it; this process by default.
             serve: ``HOST:PORT`` on loopback where the embedded log is served over HTTP while the run lives.
 
@@ -252,6 +256,7 @@ class App:
             log=Path(".thalweg/log") if kept else None,
             until=until,
             max_step_rows=_step_rows(max_step_rows),
+            memory_bytes=half_of_memory() if memory is None else size_bytes(memory, "memory"),
             checkpoint_us=duration_us(checkpoint, "checkpoint"),
         )
         with _served(serve):

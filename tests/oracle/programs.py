@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from tests.oracle.aggregates import Aggregate, Overflow, evaluate
 from tests.oracle.expect import Exactly, Expected
 from tests.oracle.expressions import Filter, Step
+from tests.oracle.formed import Session, is_late
 from tests.oracle.values import Row, Value, canonical, tie_key
 from tests.oracle.windows import Event, Read, Span, Window, events, split
 
@@ -30,7 +31,7 @@ class Stage:
 
     keys: tuple[str, ...]
     aggregates: tuple[Aggregate, ...]
-    window: Window | None = None
+    window: Window | Session | None = None
     emit: Emit = "on_close"
     steps: tuple[Step, ...] = ()
 
@@ -65,13 +66,13 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """A row that came after one of its windows was over."""
+    """A row that came after one of its windows was over; without one where rows are taken in order."""
 
     read: int
     partition: int
     time_us: int
     watermark_us: int
-    span: Span
+    span: Span | tuple[None, None]
 
 
 Result = dict[str, Expected]
@@ -183,14 +184,13 @@ def _apply(
 def _aggregate(stage: Stage, items: Sequence[_Item], columns: Sequence[str], outcome: Outcome) -> list[Result]:
     groups: dict[tuple[Hashable, ...], list[_Item]] = {}
     names: dict[tuple[Hashable, ...], dict[str, Value]] = {}
-    for item in items:
-        for span in _spans(stage, item, outcome):
-            named = {key: item.row[key] for key in stage.keys}
-            if span is not None:
-                named |= {"window_start": span[0], "window_end": span[1]}
-            group = tuple(canonical(value) for value in named.values())
-            groups.setdefault(group, []).append(item)
-            names.setdefault(group, named)
+    for item, span in _placed(stage, items, columns, outcome):
+        named = {key: item.row[key] for key in stage.keys}
+        if span is not None:
+            named |= {"window_start": span[0], "window_end": span[1]}
+        group = tuple(canonical(value) for value in named.values())
+        groups.setdefault(group, []).append(item)
+        names.setdefault(group, named)
     results = []
     for group, members in groups.items():
         members.sort(key=lambda item: tie_key(item.time_us, item.row, columns))
@@ -216,17 +216,46 @@ def _evaluate(aggregate: Aggregate, rows: Sequence[Row], *, null: bool) -> Expec
         raise
 
 
-def _spans(stage: Stage, item: _Item, outcome: Outcome) -> list[Span] | list[None]:
-    if stage.window is None:
-        return [None]
-    if item.event is None:
-        return stage.window.spans(item.time_us)  # never late
-    counted, late = split(item.event, stage.window)
+def _placed(
+    stage: Stage, items: Sequence[_Item], columns: Sequence[str], outcome: Outcome
+) -> Iterator[tuple[_Item, Span | None]]:
+    """Give each item with each of its windows."""
+    if isinstance(stage.window, Session):
+        yield from _in_sessions(stage.window, stage.keys, items, columns, outcome)
+        return
+    for item in items:
+        if stage.window is None:
+            yield item, None
+        elif item.event is None:
+            yield from ((item, span) for span in stage.window.spans(item.time_us))  # never late
+        else:
+            yield from ((item, span) for span in _spans(stage.window, item, item.event, outcome))
+
+
+def _in_sessions(
+    window: Session, keys: Sequence[str], items: Sequence[_Item], columns: Sequence[str], outcome: Outcome
+) -> Iterator[tuple[_Item, Span]]:
+    members: dict[tuple[Hashable, ...], list[_Item]] = {}
+    for item in items:
+        if item.event is not None and is_late(item.event):
+            assert item.event.watermark_us is not None
+            late = Late(item.read, item.event.partition, item.time_us, item.event.watermark_us, (None, None))
+            outcome.late[late] += 1
+        else:
+            members.setdefault(tuple(canonical(item.row[key]) for key in keys), []).append(item)
+            outcome.counted += item.event is not None
+    for rows in members.values():
+        rows.sort(key=lambda item: tie_key(item.time_us, item.row, columns))
+        yield from zip(rows, window.spans([item.time_us for item in rows]), strict=True)
+
+
+def _spans(window: Window, item: _Item, event: Event, outcome: Outcome) -> list[Span]:
+    counted, late = split(event, window)
     outcome.counted += len(counted)
     outcome.filtered += not counted and not late  # between two windows that are further apart than long
     for span in late:
-        assert item.event.watermark_us is not None
-        outcome.late[Late(item.read, item.event.partition, item.time_us, item.event.watermark_us, span)] += 1
+        assert event.watermark_us is not None
+        outcome.late[Late(item.read, event.partition, item.time_us, event.watermark_us, span)] += 1
     return counted
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import thalweg as tw
 from tests.oracle import expressions as ex
 from tests.oracle.aggregates import MODULUS, Aggregate
+from tests.oracle.formed import Session
 from tests.oracle.programs import Pipeline, Program, Stage
 from tests.oracle.tables import batch_of
 from tests.oracle.values import EPOCH
@@ -48,7 +49,7 @@ def build(case: Case) -> tw.App:
     app = tw.App("property")
     reads = [
         app.read(
-            memory(_batches(case, read, cuts)),
+            memory(batches(case.schema, read, cuts)),
             schema=case.schema,
             time=read.time,
             lateness=duration(read.lateness_us),
@@ -138,7 +139,7 @@ def duration(us: int) -> str:
     return f"{us}us"
 
 
-def window(given: Window) -> object:
+def window(given: Window | Session) -> object:
     """Return Thalweg's form of a window of the oracle."""
     match given:
         case Tumbling(size_us, offset_us):
@@ -147,6 +148,8 @@ def window(given: Window) -> object:
             return tw.hopping(duration(size_us), every=duration(every_us), offset=duration(offset_us))
         case Cumulating(size_us, every_us, offset_us):
             return tw.cumulating(duration(size_us), every=duration(every_us), offset=duration(offset_us))
+        case Session(gap_us):
+            return tw.session(duration(gap_us))
     raise AssertionError(f"{given} has no form here")
 
 
@@ -157,9 +160,9 @@ def _aggregated(stream: tw.Stream, stage: Stage) -> tw.Stream:
     return stream.group_by(*stage.keys).agg(**made) if stage.keys else stream.agg(**made)
 
 
-def _batches(case: Case, read: Read, cuts: tuple[Cuts, ...]) -> list[list[pa.RecordBatch]]:
+def batches(schema: pa.Schema, read: Read, cuts: tuple[Cuts, ...]) -> list[list[pa.RecordBatch]]:
     """Return a read's partitions as batches; their own schema allows nulls, which the declared one may not."""
-    loose = pa.schema([pa.field(field.name, field.type) for field in case.schema])
+    loose = pa.schema([pa.field(field.name, field.type) for field in schema])
     return [
         [batch_of(rows[a:b], loose) for a, b in pairwise((0, *at, len(rows)))]
         for rows, at in zip(read.partitions, cuts, strict=True)

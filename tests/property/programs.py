@@ -25,12 +25,14 @@ from tests.oracle.expressions import (
     Step,
     WithColumn,
 )
+from tests.oracle.formed import Session
 from tests.oracle.programs import Branch, Emit, Pipeline, Program, Stage
 from tests.oracle.windows import Window
 from tests.property.cases import Case
 from tests.property.kinds import EXACT, KINDS, ColumnKind, aggregates_of
-from tests.property.rows import Columns, columns, reads, windows
+from tests.property.rows import Columns, columns, reads, sessions, windows
 
+AnyWindow = Window | Session
 Kinds = Mapping[str, ColumnKind]
 Input = Literal["one read", "two reads", "one read twice"]
 
@@ -83,6 +85,33 @@ def chains(draw: st.DrawFn) -> Case:
 
 
 @st.composite
+def in_sessions(draw: st.DrawFn) -> Case:
+    """Draw one or two aggregates of sessions over one read, or over a union."""
+    given = draw(columns())
+    first = draw(sessions())
+    pipelines = []
+    for number in range(draw(st.integers(1, 2))):
+        window = draw(sessions()) if number else first
+        pipelines.append(draw(_pipeline(f"v{number}", given.kinds, window)))
+    source: Input = draw(st.sampled_from(["one read", "one read", "two reads", "one read twice"]))
+    return draw(_case(given, first, pipelines if source == "one read" else pipelines[:1], source, 60))
+
+
+@st.composite
+def chains_of_sessions(draw: st.DrawFn) -> Case:
+    """Draw sessions of windows, windows of sessions, tables of sessions, sessions of sessions."""
+    given = draw(columns())
+    session = draw(sessions())
+    form = draw(st.sampled_from(["first", "second", "both"]))
+    window: AnyWindow = draw(windows()) if form == "second" else session
+    first = draw(_stage(given.kinds, window, "on_close", exact=True))
+    between = _result_kinds(first, given.kinds)
+    again: AnyWindow | None = draw(st.one_of(st.none(), windows())) if form == "first" else draw(sessions())
+    second = draw(_stage(between, again, "on_close", exact=True, prefix="s"))
+    return draw(_case(given, window, [Pipeline("v0", (first, second))], "one read", 40))
+
+
+@st.composite
 def tables(draw: st.DrawFn) -> Case:
     """Draw aggregates of a changing table: of rows that come and go."""
     given = draw(columns())
@@ -101,7 +130,7 @@ def tables(draw: st.DrawFn) -> Case:
 
 @st.composite
 def _case(
-    draw: st.DrawFn, given: Columns, window: Window, pipelines: Sequence[Pipeline], source: Input, max_rows: int
+    draw: st.DrawFn, given: Columns, window: AnyWindow, pipelines: Sequence[Pipeline], source: Input, max_rows: int
 ) -> Case:
     count = 2 if source == "two reads" else 1
     found = [draw(reads(given, window, max_rows=max_rows // count)) for _ in range(count)]
@@ -113,7 +142,7 @@ def _case(
 
 
 @st.composite
-def _pipeline(draw: st.DrawFn, name: str, kinds: Kinds, window: Window | None, emit: Emit = "on_close") -> Pipeline:
+def _pipeline(draw: st.DrawFn, name: str, kinds: Kinds, window: AnyWindow | None, emit: Emit = "on_close") -> Pipeline:
     stage = draw(_stage(kinds, window, emit))
     if not draw(st.booleans()):
         return Pipeline(name, (stage,))
@@ -128,7 +157,7 @@ def _pipeline(draw: st.DrawFn, name: str, kinds: Kinds, window: Window | None, e
 def _stage(
     draw: st.DrawFn,
     kinds: Kinds,
-    window: Window | None,
+    window: AnyWindow | None,
     emit: Emit,
     *,
     exact: bool = False,

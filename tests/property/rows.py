@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from tests.oracle.formed import Session
 from tests.oracle.values import Row, Value
 from tests.oracle.windows import MONDAY_US, WEEK_US, Cumulating, Hopping, Read, Tumbling, Window
 from tests.property.cases import Cuts
@@ -73,7 +74,7 @@ def columns(draw: st.DrawFn, names: Sequence[str] = ("a", "b", "c", "d")) -> Col
 def reads(
     draw: st.DrawFn,
     given: Columns,
-    window: Window,
+    window: Window | Session,
     *,
     max_rows: int = 60,
     max_partitions: int = 4,
@@ -123,8 +124,16 @@ def windows(draw: st.DrawFn) -> Window:
     return Hopping(max(1, every * (times - 1) + more), every, offset)
 
 
-def scale(window: Window) -> tuple[int, int]:
+@st.composite
+def sessions(draw: st.DrawFn) -> Session:
+    """Draw a session window."""
+    return Session(draw(st.sampled_from([1, 3, 10, 7])) * draw(st.sampled_from([SECOND, 60 * SECOND, 1, 1000])))
+
+
+def scale(window: Window | Session) -> tuple[int, int]:
     """Return a window's step and size."""
+    if isinstance(window, Session):
+        return window.gap_us, 3 * window.gap_us
     assert isinstance(window, (Tumbling, Hopping, Cumulating))
     return (window.size_us if isinstance(window, Tumbling) else window.every_us), window.size_us
 

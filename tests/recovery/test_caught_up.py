@@ -85,6 +85,19 @@ PROGRAMS: dict[str, Callable[[Stream], Stream]] = {
     "errors": lambda s: s.errors.select("place", "reason"),
     "united": lambda s: s.union(s.filter(col("v") > 0)).group_by("k").window("10s").agg(n=count()),
     "user": lambda s: s.map(not_zero, schema=SCHEMA).group_by("k").window("10s").agg(d=spread(col("v")), n=count()),
+    "sessions": lambda s: (
+        s.group_by("k").window(tw.session("5s")).agg(n=count(), c=col("v").collect(), t=col("v").sum())
+    ),
+    "windows of sessions": lambda s: (
+        s.group_by("k").window(tw.session("4s")).agg(n=count()).group_by("k").window("20s").agg(n=col("n").sum())
+    ),
+    "count windows": lambda s: (
+        s.group_by("k").window(tw.count_window(3)).agg(n=count(), m=col("v").median(), d=spread(col("v")))
+    ),
+    "windows of count windows": lambda s: (
+        s.group_by("k").window(tw.count_window(4)).agg(t=col("v").sum()).group_by().window("20s").agg(t=col("t").sum())
+    ),
+    "dedupe": lambda s: s.dedupe("k", within="6s"),
     "filtered table": lambda s: s.group_by("k").agg(n=count(), t=col("v").sum()).filter(col("n") % 2 == 1),
 }
 

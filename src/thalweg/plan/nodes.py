@@ -15,7 +15,7 @@ from thalweg.core.errors import Place
 from thalweg.core.ports import Sink, Source
 from thalweg.core.schema import Schema
 from thalweg.plan.expr import Expr
-from thalweg.plan.windows import AnyWindow, Window
+from thalweg.plan.windows import AnyWindow, CountWindow, Window
 
 Emit: TypeAlias = Literal["on_close", "on_change"]
 How: TypeAlias = Literal["inner", "left", "right", "full", "semi", "anti"]
@@ -420,6 +420,8 @@ def _in_order(ends: Sequence[Node]) -> Iterator[Node]:
 
 def key_of(node: Node) -> tuple[str, ...] | None:
     """Return the columns that name a row of this node's output, where the plan knows them."""
+    if isinstance(node, Aggregate) and isinstance(node.window, CountWindow):
+        return None  # rows of one time can fill several runs
     if isinstance(node, Aggregate):
         window = ("window_start", "window_end") if node.window else ()
         return tuple(name for name, _ in node.keys) + window

@@ -12,6 +12,7 @@ from thalweg.engine.embedded.arrangement import Arrangement, Counted, Found
 from thalweg.engine.embedded.assign import bounds_of
 from thalweg.engine.embedded.direct import kept, only_value, picked, repeated
 from thalweg.engine.embedded.joining import join_on
+from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.partial import COUNT, END, Partial
 from thalweg.engine.embedded.rows import ALWAYS, WEIGHT
 from thalweg.engine.embedded.stored import portable, restored
@@ -115,6 +116,11 @@ class Table:
         for arrangement in (self._main, *self._sides.values()):
             arrangement.drop_up_to(END, watermark)
         return before - self.rows()
+
+    def use_memory(self, memory: Memory) -> None:
+        """Keep to a budget."""
+        for _, arrangement in self._named():
+            arrangement.memory = memory
 
     def open_windows(self) -> int:
         """Return how many windows hold rows."""

@@ -8,6 +8,8 @@ from thalweg.core.clock import Clock
 from thalweg.core.errors import UnsupportedError
 from thalweg.engine.embedded.asof import AsofJoin
 from thalweg.engine.embedded.changing import ChangingAggregate
+from thalweg.engine.embedded.counted import CountWindows
+from thalweg.engine.embedded.deduped import Deduped
 from thalweg.engine.embedded.fused import Fused
 from thalweg.engine.embedded.interval import IntervalJoin
 from thalweg.engine.embedded.joined import table_join
@@ -17,12 +19,13 @@ from thalweg.engine.embedded.processed import Processed
 from thalweg.engine.embedded.ranked import ranked_stage
 from thalweg.engine.embedded.remembered import Remembered
 from thalweg.engine.embedded.retracting import RetractingAggregate
+from thalweg.engine.embedded.sessions import Sessions
 from thalweg.engine.embedded.stage import Stage
 from thalweg.engine.embedded.stateless import Exploded, MappedBatches, MappedRows, United
 from thalweg.engine.embedded.windowed import ClosingWindows
 from thalweg.plan import nodes as n
 from thalweg.plan.show import describe
-from thalweg.plan.windows import Window
+from thalweg.plan.windows import CountWindow, SessionWindow, Window
 
 
 def stage_of(
@@ -61,6 +64,12 @@ def stage_of(
             return AsofJoin(node, name)
         case n.Aggregate(window=Window() as window, emit="on_close"):
             return ClosingWindows(node, window, name)
+        case n.Aggregate(window=SessionWindow() as window):
+            return Sessions(node, window, name)
+        case n.Aggregate(window=CountWindow() as window):
+            return CountWindows(node, window, name)
+        case n.Dedupe(within_us=int()):
+            return Deduped(node, name)
         case n.Aggregate() | n.ReduceByKey():
             return ChangingAggregate(node, name)
         case n.Join(within=None):

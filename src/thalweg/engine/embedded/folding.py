@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from thalweg.engine.embedded.arrangement import stacked
-from thalweg.engine.embedded.partial import END, Folding, Partial
+from thalweg.engine.embedded.partial import END, GROUP, Folding, Partial
 from thalweg.engine.embedded.stage import RejectedRow, described, traced, unfit_for_python
 from thalweg.engine.embedded.user_state import RowsFailed
 from thalweg.plan.nodes import Node
@@ -53,6 +53,6 @@ def _without(rows: pl.DataFrame, numbers: list[int]) -> pl.DataFrame:
 
 def _key(folding: Folding, rows: pl.DataFrame, number: int) -> str:
     """Return a row's key, for people: behind state its place in the source is not known."""
-    names = [name for name in folding.keys if name != END]
+    names = [name for name in folding.keys if name not in (END, GROUP)]
     values = rows[number : number + 1].select(names).select(pl.all().cast(pl.String, strict=False)).row(0)
     return "key " + ", ".join("null" if value is None else str(value) for value in values)

@@ -22,6 +22,7 @@ from thalweg.engine.embedded.egress import Egress
 from thalweg.engine.embedded.graph import Graph, Vertex
 from thalweg.engine.embedded.intake import STEP_ROWS, Intake, Partition
 from thalweg.engine.embedded.ledger import Entry
+from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.outputs import Outlet, SinkOutlet, ViewOutlet
 from thalweg.engine.embedded.prefetch import Prefetched
 from thalweg.engine.embedded.redrive import Redrive, Resent
@@ -52,6 +53,9 @@ class EmbeddedRun:
         self._options = options
         self._clock = options.clock
         self._graph = Graph(plan, self._outlet, options.clock)
+        self._memory = Memory(options.memory_bytes, None if options.data is None else options.data / "spill")
+        for stage in self._graph.stages:
+            stage.use_memory(self._memory)
         numbers = plan.numbers()
         self._arrived = threading.Event()
         self._stopping = threading.Event()
@@ -411,6 +415,7 @@ class EmbeddedRun:
     def _close(self) -> None:
         """Give everything back; the first thing that fails to close is told at the end."""
         with ExitStack() as closing:
+            closing.callback(self._memory.close)
             if self._checkpoints is not None:
                 closing.callback(self._checkpoints.close)
             for delivery in self._egress.deliveries():

@@ -26,6 +26,8 @@ COUNT: Final = "__n"
 """Rows in the group; every partial has it, so that the ledger can be counted from state."""
 END: Final = "__end"
 """The end of the group's window (Int64), where it is a key: where windows share one partial."""
+GROUP: Final = "__group"
+"""The number of a group within its key (Int64), where windows are formed by the rows of a key."""
 
 _INT_LIMIT = 2**63
 _FLOAT_LIMIT = 1e300
@@ -457,8 +459,8 @@ def grouped(frame: pl.DataFrame, keys: list[str], parts: Exprs) -> pl.DataFrame:
         engine: Literal["streaming", "in-memory"] = "streaming" if frame.height >= _STREAMING_ROWS else "in-memory"
         return frame.lazy().group_by(keys).agg(parts).collect(engine=engine)
     # Most steps are of one window, and to group by two columns takes longer than by one.
-    if len(keys) > 1 and keys[-1] == END and only_value(frame.get_column(END)) is not None:
-        keys, parts = keys[:-1], [pl.col(END).first(), *parts]
+    if len(keys) > 1 and keys[-1] in (END, GROUP) and only_value(frame.get_column(keys[-1])) is not None:
+        keys, parts = keys[:-1], [pl.col(keys[-1]).first(), *parts]
     query = frame.lazy().group_by(keys, maintain_order=True).agg(parts)
     return query.collect(engine="in-memory", optimizations=AS_WRITTEN)
 

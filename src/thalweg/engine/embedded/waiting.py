@@ -13,6 +13,7 @@ from thalweg.engine.embedded.rows import LATE_REASONS, ROW, TIME, WATERMARK, WHY
 from thalweg.engine.embedded.stage import LateRows
 
 _NAME: Final = "waiting"
+_MANY: Final = 32
 
 
 class EachRow:
@@ -30,7 +31,7 @@ class Waiting:
     """Rows ahead of the watermark.
 
     Args:
-        columns: The user's columns, in schema order.
+        columns: What is kept of a row beside its time, such as the user's columns, in schema order.
         ties: Whether equal times are ordered by them.
     """
 
@@ -49,6 +50,11 @@ class Waiting:
 
         Shape: the user's columns and ``TIME``.
         """
+        ready = self.passed(watermark)
+        return None if ready is None else ready.sort(self._order)
+
+    def passed(self, watermark: int) -> pl.DataFrame | None:
+        """Return the rows that the watermark is strictly past, in no order; None for none."""
         ready, waits = [], []
         for frame in self._frames:
             times = frame.get_column(TIME)
@@ -61,8 +67,8 @@ class Waiting:
                 ready.append(frame.filter(mask))
                 waits.append(frame.filter(~mask))
         # Many small frames would be looked at one by one, again and again.
-        self._frames = waits if len(waits) < 32 else [stacked(waits)]
-        return stacked(ready).sort(self._order) if ready else None
+        self._frames = waits if len(waits) < _MANY else [stacked(waits).rechunk()]
+        return stacked(ready) if ready else None
 
     def due(self, watermark: int) -> bool:
         """Tell whether a row waits that this watermark is strictly past."""

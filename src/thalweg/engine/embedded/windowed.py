@@ -11,14 +11,13 @@ from thalweg.engine.embedded.arrangement import stacked
 from thalweg.engine.embedded.assign import assign, end_column
 from thalweg.engine.embedded.buckets import Bucket, Buckets, Slice
 from thalweg.engine.embedded.folding import fold_checked
+from thalweg.engine.embedded.overflow import without_overflows
 from thalweg.engine.embedded.partial import COUNT, Partial
 from thalweg.engine.embedded.rows import TIME, Rows
-from thalweg.engine.embedded.stage import LateRows, Output, RejectedRow, Stage
+from thalweg.engine.embedded.stage import LateRows, Output, Stage
 from thalweg.engine.embedded.stored import load_partial, portable, restored, save_partial
 from thalweg.plan.nodes import Aggregate
 from thalweg.plan.windows import Window
-
-OVERFLOW = "a sum does not fit in 64 bits; cast the column to float, or sum a part of it"
 
 
 class ClosingWindows(Stage):
@@ -110,10 +109,6 @@ class ClosingWindows(Stage):
         # A closed window's rows stand at its last instant, so that a later window holds them.
         time = pl.lit(end - 1, pl.Int64).alias(TIME)
         shown = finished.select(*self._recipe.show, *end_column(self.window, end), time, *self._recipe.flags)
-        wrong = [flag for flag in self._recipe.flags if shown.get_column(flag).any()]
-        if wrong:
-            bad = shown.filter(pl.any_horizontal(wrong)).select(self.node.schema.names)
-            shown = shown.filter(pl.any_horizontal(wrong).not_())
-            place = f"window that ends at {bad['window_end'][0]}"
-            out.rejected += [RejectedRow(place, OVERFLOW, bad[i : i + 1]) for i in range(bad.height)]
-        return shown.select(*self.node.schema.names, TIME)
+        fitting, rejected = without_overflows(shown, self._recipe.flags, self.node.schema.names)
+        out.rejected += rejected
+        return fitting.select(*self.node.schema.names, TIME)
