@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -83,35 +84,12 @@ def agrees(query: str, same: str | None = None) -> None:
     assert [name.lower() for name in names] == [name.lower() for name in expected_names]
 
 
-EXPRESSIONS = """
-n + 1, n - small, n * 2, n / 4, n // 2, -n // 2, n // -2, n % 4, -n % 4, n % -4, mod(n, 3), n ** 2, -n
-abs(n), round(price), round(price * 1.25, 1), round(n / 8, 2), floor(price), ceil(price), trunc(price), sqrt(abs(n)), exp(small / 10)
-ln(n * n + 1), log(n * n + 1), log2(n * n + 1), log10(n * n + 1), sign(n), isnan(price), greatest(n, small, 4), least(n, small)
-n = 5, n <> 5, n != 5, n < small, n <= small, n > 2.5, n >= 3, price = price, price > 1e9, usr = 'ann', usr < 'b'
-n = 5 and ok, n = 5 or ok, not ok, ok and not (n > 3), n > 3 and small < 3 or ok, not (n > 3 or ok is null)
-n between 0 and 5, n not between small and 5, usr between 'a' and 'b'
-n in (3, 5), n not in (3, 5), n in (3, null), n not in (3, null), n in (small, small + 4, 12), usr in ('ann', 'cid'), 'x' in (usr, 'y')
-n is null, n is not null, ok is true, ok is not true, ok is false, n is distinct from small, n is not distinct from 5
-case when n > 3 then 'big' when n < 0 then 'neg' else 'mid' end, case when n > 3 then n end, case usr when 'ann' then 1 when 'bob' then 2 end
-if(ok, n, small), coalesce(n, small, 0), ifnull(usr, '?'), nullif(n, 5), nullif(usr, 'ann')
-usr || page, usr || n, usr || ok, concat(usr, '-', n), concat_ws('/', usr, page, n), lower(usr), upper(usr), length(page), len(usr)
-substr(page, 2), substr(page, 1, 2), substr(page, 0, 2), substr(page, -2), substr(page, -2, 1), substr(page, -9, 3), substring(page from 2 for 1)
-left(page, 2), right(page, 2), left(page, -1), trim(page), ltrim(page), rtrim(page), trim(page, '/a'), replace(page, '/', '::'), replace(page, '', 'x')
-usr like 'a%', usr like '%n', usr like '%n%', usr like 'ann', page like '/_', page like '%/b%', page like '/c\\_x', page not like '/a%', usr ilike 'A%', page like '/b%x'
-starts_with(page, '/'), prefix(page, '/a'), suffix(page, 'a'), ends_with(page, 'a'), contains(page, 'b'), regexp_matches(page, '[ab]$'), regexp_extract(page, '/(.)', 1)
-split(page, '/'), string_split(usr, 'n'), split_part(page, '/', 2), split_part(page, '/', -1), split_part(page, '/', 9)
-tags[1], tags[-1], tags[0], tags[7], len(tags), array_length(nums), list_contains(nums, 3), list_sum(nums), list_min(nums), list_max(nums), array_to_string(tags, '+')
-geo.city, geo.at.lat, clicks.geo.city, clicks.geo.at.lat, geo['city'], struct_extract(geo, 'city'), GEO.CITY
-year(ts), quarter(ts), month(ts), day(ts), hour(ts), minute(ts), second(ts), millisecond(ts), microsecond(ts), week(ts), dayofweek(ts), isodow(ts), dayofyear(ts)
-extract(year from ts), extract(dow from ts), date_part('hour', ts), extract(epoch from ts), epoch(ts), epoch_ms(ts), epoch_us(ts), year(day), epoch_ms(n)
-date_trunc('minute', ts), date_trunc('hour', ts), date_trunc('day', ts), date_trunc('week', ts), date_trunc('month', ts), date_trunc('year', ts), date_trunc('month', day)
-time_bucket(interval '5 minutes', ts), strftime(ts, '%Y/%m/%d %H'), strptime(strftime(ts, '%Y-%m-%d %H:%M'), '%Y-%m-%d %H:%M')
-ts + interval '90 seconds', ts - interval 1 hour, ts >= '2026-03-14 10:00:00', ts = timestamp '2026-03-14 09:59:30', day < '2026-01-04', day = date '2026-01-02'
-ts between '2026-03-14 09:59:31' and '2026-03-14 10:00:30', ts - timestamp '2026-03-14 09:00:00' > interval '1 hour'
-cast(n as double), n::varchar, cast(price * 2 as bigint), cast(n / 4 as int), ok::int, n::boolean, cast(usr as varchar), cast('12' as int), cast('2026-01-02' as date), ts::date
-try_cast(usr as int), cast(n as smallint), cast(strftime(ts, '%Y-%m-%d') as date), 1, 'it''s', 2.5, true, 1e3, -3, n & 3, n | 8, (n)
-"""
-LINES = [line for line in EXPRESSIONS.strip().splitlines() if "cast(price" not in line]
+QUERIES = Path(__file__).with_name("sql")
+
+
+def lines(name: str) -> list[str]:
+    """Return the lines of a file of queries or expressions."""
+    return (QUERIES / f"{name}.sql").read_text(encoding="utf-8").splitlines()
 
 
 def _items(line: str) -> list[str]:
@@ -126,60 +104,19 @@ def _items(line: str) -> list[str]:
     return [*made, line[begin:].strip()]
 
 
-@pytest.mark.parametrize("line", EXPRESSIONS.strip().splitlines())
+@pytest.mark.parametrize("line", lines("expressions"))
 def test_expressions_mean_what_they_mean_in_duckdb(line: str) -> None:
     where = " where not isnan(price)" if "cast(price" in line else ""  # NaN is no integer, here and there
-    items = _items(line.replace("'/c\\_x'", "'/c_x'"))
+    items = _items(line)
     agrees(f"select {', '.join(f'{item} as c{i}' for i, item in enumerate(items))} from clicks{where}")
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "select * from clicks",
-        "select clicks.* exclude (geo, tags) from clicks",
-        "select Usr, PAGE as Page, c.n from clicks as c where C.n > 0 and page is not null",
-        "select n + 1 as m, m * 2 as k from clicks where m > 3",
-        "select a, b from (select usr as a, n as b from clicks) t where b > 2",
-        "select x.a from clicks as x(a) where a is not null",
-        "with big as (select * from clicks where n > 2), few(who) as (select usr from big) select who from few",
-        "select usr, n from clicks union all select usr, age from users",
-        "select usr from clicks union select usr from users",
-        "select distinct usr, n > 2 as big from clicks",
-        "select usr from clicks where not (n > 2 and ok)",
-        "select usr from clicks where n not in (3, null)",
-    ],
-)
+@pytest.mark.parametrize("query", lines("rows"))
 def test_rows_are_chosen_and_named_as_in_duckdb(query: str) -> None:
     agrees(query)
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "select count(*) as a, count(n) as b, count(distinct usr) as c, sum(n) as d, avg(n) as e, mean(n) as f from clicks",
-        "select min(usr) as a, max(n) as b, min(price) as c, max(price) as d, max(ts) as e, count(1) as f from clicks",
-        "select usr, var_samp(n) as a, stddev(n) as b, var_pop(n) as c, stddev_pop(n) as d from clicks group by usr",
-        "select usr, median(n) as a, quantile_cont(n, 0.3) as b from clicks group by usr",
-        "select percentile_cont(0.5) within group (order by n) as a from clicks",
-        "select arg_min(usr, n) as a, arg_max(page, n) as b, max_by(usr, n) as c from clicks",
-        "select usr, bool_and(ok) as a, bool_or(ok) as b, sum(price) as c, any_value(n) as d from clicks group by usr",
-        "select count(*) filter (where n > 2) as a, sum(n) filter (where ok) as b, min(n) filter (where n > 99) as c, "
-        "count_if(n > 2) as d, bool_or(ok) filter (where n > 99) as e from clicks",
-        "select usr, count(*) as n_rows from clicks group by usr having count(*) > 1 and sum(n) > -100",
-        "select lower(usr) as who, sum(n) + count(*) as t from clicks group by lower(usr)",
-        "select lower(usr) as who, sum(n) as t from clicks group by who having t > 2",
-        "select n > 2 as big, usr, count(*) as c from clicks group by 1, 2",
-        "select upper(usr) || '!' as u, count(*) * 2 + 1 as c from clicks group by usr",
-        "select usr from clicks group by usr",
-        "select usr, ok, 1 as one, count(*) as c from clicks group by usr, ok",
-        "select case when sum(n) > 0 then 'up' else 'down' end as way, clicks.usr from clicks group by clicks.usr",
-        "select avg(t) as mean_total from (select usr, sum(n) as t from clicks group by usr)",
-        "select t, count(*) as users from (select usr, sum(n) as t from clicks group by usr) group by t",
-        "select sum(n) + min(n) as a, sum(n) as b, usr from clicks group by usr having min(n) < 5",
-        "select price, count(*) as c from clicks group by price",
-    ],
-)
+@pytest.mark.parametrize("query", lines("groups"))
 def test_groups_add_up_to_what_duckdb_says(query: str) -> None:
     agrees(query)
 
@@ -199,6 +136,7 @@ def test_first_and_last_go_by_time() -> None:
     )
 
 
+BOUNDED = "select usr, window_start, window_end, count(*) as c, sum(n) as s from clicks"
 BUCKET = (
     "select usr, {start} as window_start, {end} as window_end, count(*) as c, sum(n) as s from {source} group by all"
 )
@@ -207,7 +145,7 @@ BUCKET = (
 def test_tumbling_windows_are_duckdbs_time_buckets() -> None:
     start = "time_bucket(interval '1 minute', ts)"
     agrees(
-        "select usr, window_start, window_end, count(*) as c, sum(n) as s from clicks group by usr, tumble(ts, '1m')",
+        f"{BOUNDED} group by usr, tumble(ts, '1m')",
         BUCKET.format(start=start, end=f"{start} + interval '1 minute'", source="clicks"),
     )
 
@@ -215,7 +153,7 @@ def test_tumbling_windows_are_duckdbs_time_buckets() -> None:
 def test_hopping_windows_count_a_row_in_each_that_holds_its_time() -> None:
     start = "time_bucket(interval '30 seconds', ts) - interval '30 seconds' * k"
     agrees(
-        "select usr, window_start, window_end, count(*) as c, sum(n) as s from clicks group by usr, hop(ts, '1m', '30s')",
+        f"{BOUNDED} group by usr, hop(ts, '1m', '30s')",
         BUCKET.format(start=start, end=f"{start} + interval '1 minute'", source="clicks, range(2) t(k)"),
     )
 
@@ -226,7 +164,7 @@ def test_cumulating_windows_grow_to_their_end() -> None:
         "time_bucket(interval '1 minute', ts) + interval '1 minute' * (k + 1)",
     )
     agrees(
-        "select usr, window_start, window_end, count(*) as c, sum(n) as s from clicks group by usr, cumulate(ts, '2m', '1m')",
+        f"{BOUNDED} group by usr, cumulate(ts, '2m', '1m')",
         BUCKET.format(start=start, end=end, source="clicks, range(2) t(k)").replace(
             " group by", f" where {end} <= {start} + interval '2 minutes' group by"
         ),
@@ -236,8 +174,8 @@ def test_cumulating_windows_grow_to_their_end() -> None:
 SESSIONS = """
 select usr, min(ts) as window_start, max(ts) + interval '45 seconds' as window_end, count(*) as c from (
     select *, sum(fresh) over (partition by usr order by ts) as number from (
-        select *, case when ts - lag(ts) over (partition by usr order by ts) < interval '45 seconds' then 0 else 1 end as fresh
-        from clicks)) group by usr, number
+        select *, coalesce(ts - lag(ts) over (partition by usr order by ts) >= interval '45 seconds', true)::int
+        as fresh from clicks)) group by usr, number
 """
 
 
@@ -279,34 +217,16 @@ def test_windows_emit_when_they_close_unless_told_otherwise() -> None:
     assert answers(closing.format("")) == answers(closing.format(", emit := 'on_change'"))
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "select usr, n from clicks order by n desc limit 3",
-        "select usr, n from clicks order by n nulls first, ts limit 2",
-        "select n from clicks where n is not null order by small * -1 limit 2 offset 1",
-        "select usr, n as m from clicks where n is not null order by m limit 2",
-        "select ts, n from clicks order by 1 limit 3",
-        "select usr, sum(n) as t from clicks group by usr order by sum(n) desc, usr limit 2",
-        "select usr, count(*) as c from clicks group by usr order by c desc, usr nulls first limit 3",
-        "select distinct usr from clicks order by usr limit 2",
-        "select usr from clicks union all select usr from users where age > 10 order by usr desc limit 1",
-        "select usr, n from clicks qualify row_number() over (partition by usr order by ts desc) <= 1",
-        "select usr, n, row_number() over (partition by usr order by ts) as r from clicks qualify r < 3",
-        "select usr, n from (select *, row_number() over (partition by usr order by ts) as r from clicks) where r <= 1 and n > 2",
-        "select * from (select usr, n, row_number() over (order by ts) as r from clicks) where r <= 3",
-        "select lower(usr) as u, n from clicks qualify row_number() over (partition by lower(usr) order by n, ts) = 1",
-        "select usr, c from (select usr, count(*) as c from clicks group by usr) order by c, usr limit 2",
-    ],
-)
+@pytest.mark.parametrize("query", lines("ranks"))
 def test_the_first_rows_of_an_order_are_duckdbs(query: str) -> None:
     agrees(query)
 
 
 def test_the_first_rows_of_each_window_are_final() -> None:
     query = (
-        "select window_end, usr, c from (select *, row_number() over (partition by window_end order by c desc, usr) as r "
-        "from (select usr, window_end, count(*) as c from clicks group by usr, tumble(ts, '1m'))) where r <= 1"
+        "select window_end, usr, c from ("
+        "select *, row_number() over (partition by window_end order by c desc, usr) as r from "
+        "(select usr, window_end, count(*) as c from clicks group by usr, tumble(ts, '1m'))) where r <= 1"
     )
     assert not app_of(query)[1].changing
     agrees(
@@ -337,32 +257,7 @@ def test_a_window_over_joined_rows_goes_by_the_later_time() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "select c.usr, u.usr as other, c.n, u.age from clicks c join users u on c.usr = u.usr",
-        "select c.usr, u.usr as other, c.n, u.age from clicks c left join users u on c.usr = u.usr",
-        "select c.usr, u.usr as other, c.n, u.age from clicks c right join users u on c.usr = u.usr",
-        "select c.usr, u.usr as other, c.n, u.age from clicks c full join users u on c.usr = u.usr",
-        "select usr, n, age from clicks join users using (usr)",
-        "select usr, n, age from clicks left join users using (usr)",
-        "select usr, n, age from clicks full outer join users using (usr)",
-        "select c.usr as a, u.usr as b from clicks c full join users u using (usr)",
-        "select * exclude (geo) from clicks c semi join users u on c.usr = u.usr",
-        "select usr, n from clicks c anti join users u on c.usr = u.usr",
-        "select usr, n from clicks c anti join users u on c.usr = u.usr and u.age > 41",
-        "select c.n, u.age from clicks c join users u on c.small = u.age - 38 and c.n > -100",
-        "select c.n, u.age from clicks c left join users u on c.n + 4 = u.age and u.usr = 'eve'",
-        "select c.n, u.age from clicks c join users u on upper(u.usr) = upper(c.usr) and u.age > c.n * 10",
-        "select a.n, b.n as m from clicks a join clicks b on a.usr = b.usr where a.n < b.n",
-        "select c.usr, sum(c.n) as t, max(u.age) as m from clicks c join users u on c.usr = u.usr group by c.usr",
-        "select a.usr, t, age from (select usr, sum(n) as t from clicks group by usr) a left join users u on a.usr = u.usr",
-        "select c.usr, u.age, d.day from clicks c join users u on c.usr = u.usr join clicks d on u.usr = d.usr and d.n = c.n",
-        "select usr, n from clicks where n = (select max(n) from clicks)",
-        "select usr, n from clicks where n > (select avg(n) from clicks) / 2 and n < (select max(n) from clicks)",
-        "select usr, n from clicks where usr in (select usr from users where age > 10) and n > 0",
-    ],
-)
+@pytest.mark.parametrize("query", lines("joins"))
 def test_tables_are_joined_as_in_duckdb(query: str) -> None:
     agrees(query)
 
@@ -440,3 +335,11 @@ def test_the_parser_is_loaded_by_the_first_query_only() -> None:
         "import sys, thalweg.app, thalweg.cli.commands; sys.exit(any(m.startswith('sqlglot') for m in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
+
+
+def test_every_example_of_the_reference_means_what_it_means_in_duckdb() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "sql.md").read_text(encoding="utf-8")
+    table = page.partition("<!-- table: tested -->")[2].partition("<!-- end -->")[0]
+    examples = [example.replace("\\|", "|") for example in re.findall(r"`([^`]+)`", table)]
+    assert len(examples) > 90
+    agrees(f"select {', '.join(f'{example} as c{i}' for i, example in enumerate(examples))} from clicks")
