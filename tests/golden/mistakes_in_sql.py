@@ -63,6 +63,7 @@ QUERIES: dict[str, str] = {
     "two columns of one name": "SELECT user, {page} AS user FROM clicks",
     "sub-query as a value": "SELECT (SELECT {price} FROM clicks) FROM clicks",
     "IN a sub-query within OR": "SELECT user FROM clicks WHERE n > 3 OR {user} IN (SELECT user FROM clicks)",
+    "a row for each item": "SELECT {unnest(tags)} FROM places",
     "values": "SELECT a FROM (VALUES ({1})) AS t(a)",
     "table function": "SELECT a FROM {read_csv('clicks.csv')}",
     "nothing to read": "SELECT {1} + 1",

@@ -31,7 +31,7 @@ def made(name: str) -> PlanError:
     """Return the error of a query."""
     app = tw.App("asked")
     clicks = app.read(memory([[]]), schema=Click, time="ts", lateness="5s")
-    places = app.read(memory([{"geo": {"city": "Ulm"}}]))
+    places = app.read(memory([{"geo": {"city": "Ulm"}, "tags": ["a"]}]))
     query = QUERIES[name].replace("{", "").replace("}", "")
     with pytest.raises(PlanError) as caught:
         app.sql(query, clicks=clicks, places=places)

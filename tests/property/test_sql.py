@@ -147,8 +147,6 @@ def test_a_query_gives_what_duckdb_gives(table: pa.Table, query: str, step: int,
             report = app.run(data=None, until="end", max_step_rows=step, quiet=True)
         assert report.errors.num_rows == 0
         found = rows_of(report.view("answer"))
-        if not table.num_rows or not found:
-            continue_of_nothing = sum(expected.values()) <= 1
-            assert found == expected or (continue_of_nothing and not found)
-        else:
-            assert found == expected
+        # An aggregate of a whole stream gives a row once there is one; DuckDB's gives one of nothing, too.
+        of_nothing = not found and expected.total() == 1 and expected == answer(query, {"t": table.slice(0, 0)})[1]
+        assert found == expected or of_nothing

@@ -40,8 +40,14 @@ class Grouped:
     window: tuple[n.Windows, exp.Expr] | None
 
 
-def grouped(c: Context, select: exp.Select, outputs: Sequence[tuple[str, exp.Expr]]) -> Grouped:
+def grouped(c: Context, select: exp.Select, outputs: Sequence[tuple[str, exp.Expr]], taken: Sequence[str]) -> Grouped:
     """Return what a query groups by.
+
+    Args:
+        c: Where its expressions stand.
+        select: The query.
+        outputs: Name and expression of what SELECT gives.
+        taken: Names that a later step adds.
 
     Raises:
         PlanError: A key is wrong, there are two windows, or a form of grouping is not supported.
@@ -65,7 +71,7 @@ def grouped(c: Context, select: exp.Select, outputs: Sequence[tuple[str, exp.Exp
         names = [name for name, node in outputs if node == part or _is_alias(name, part)]
         wanted = names[0] if names else value.name if isinstance(value, Column) else shown(part)
         if not any(e.show(value) == e.show(other) for _, other, _ in keys):
-            keys.append((unique(wanted, [*_BOUNDS, *(name for name, _, _ in keys)]), value, part))
+            keys.append((unique(wanted, [*_BOUNDS, *taken, *(name for name, _, _ in keys)]), value, part))
     if window is not None:
         fields = (Field(_BOUNDS[field.name], field.type, False) for field in BOUNDS)
         c = replace(c, bounds=_BOUNDS, schema=Schema((*c.schema.fields, *fields)))
@@ -100,7 +106,7 @@ def aggregated(
             found[name] = value
     for node in (*(node for _, node in outputs), *others):
         for aggregate in e.aggregates(over_groups(_plain(c.value(node)), by)):
-            name = unique(shown(node) if len(found) < 1 else e.show(aggregate), [*names, *found])
+            name = unique(e.show(aggregate), [*names, *found])
             by[e.show(aggregate)] = e.col(name)
             found[name] = aggregate
     if not found:

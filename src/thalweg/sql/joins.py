@@ -234,7 +234,7 @@ def _join(query: Query, left: Relation, right: Relation, join: exp.Join, how: n.
     if how not in ("semi", "anti"):
         names += [Name(name.table, name.name, named[name.column], name.bare) for name in right.names]
         names = _merged(join, names, keys, left, how)
-    return Relation(stream, tuple(names), _time(left, right, named, found))
+    return Relation(stream, tuple(names), _time(left, right, named, found) if how == "inner" else None)
 
 
 def _merged(join: exp.Join, names: list[Name], keys: list[str], left: Relation, how: n.How) -> list[Name]:

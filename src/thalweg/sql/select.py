@@ -262,11 +262,11 @@ class _Selected:
         select = self.select
         having = select.args.get("having")
         plain = [(name, node) for name, node in outputs if not isinstance(node, exp.Window)]
-        grouping = grouped(c, select, plain)
+        taken = ["rank"] if select.args.get("limit") or select.args.get("qualify") else []
+        grouping = grouped(c, select, plain, taken)
         others = [] if having is None else [having.this]
         order = select.args.get("order")
         by_alias = replace(grouping.context, aliases_first=True)
-        taken = ["rank"] if select.args.get("limit") or select.args.get("qualify") else []
         for part in [*(order.expressions if order is not None else []), *_window_parts(select)]:
             inner = part.this if isinstance(part, exp.Ordered) else part
             if not isinstance(inner, exp.Literal):

@@ -56,6 +56,10 @@ def _sub_query(c: Context, node: exp.Expr) -> Expr:
     )
 
 
+def _unnested(c: Context, node: exp.Expr) -> Expr:
+    raise c.query.unsupported(node, f"{shown(node)} is not supported; use stream.explode(…) before the query")
+
+
 _HANDLERS: Final[Mapping[type[exp.Expr], Handler]] = MappingProxyType(
     {
         **OPERATORS,
@@ -66,6 +70,7 @@ _HANDLERS: Final[Mapping[type[exp.Expr], Handler]] = MappingProxyType(
         exp.Window: _ranked,
         exp.Subquery: _sub_query,
         exp.Exists: _sub_query,
+        exp.Explode: _unnested,
     }
 )
 
