@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.property.shares import share
 from thalweg.engine.embedded import arrangement as module
+from thalweg.engine.embedded import hashed_runs
 from thalweg.engine.embedded.arrangement import Arrangement, Counted, Found, stacked
 
 KEY = st.one_of(st.none(), st.integers(0, 30))
@@ -57,9 +58,9 @@ def few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int 
 def hashes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Makes keys collide: two keys that share a hash are still two keys."""
     modulo = {"real hashes": None, "few hashes": 3, "one hash": 1}[request.param]
-    real = module._hashes
+    real = hashed_runs._hashes
     if modulo is not None:
-        monkeypatch.setattr(module, "_hashes", lambda frame, names: real(frame, names) % modulo)
+        monkeypatch.setattr(hashed_runs, "_hashes", lambda keys: real(keys) % modulo)
     return str(request.param)
 
 

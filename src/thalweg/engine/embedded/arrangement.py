@@ -23,6 +23,7 @@ from thalweg.engine.embedded.hashed_runs import (
     Run,
     StoredRun,
     hashes_of,
+    in_pieces,
     merged,
     run_of,
     sorted_run,
@@ -201,7 +202,15 @@ class Arrangement:
         elif len(frames) == 1:
             self._runs = [self._first_run(frames[0])]
         else:
-            self._runs = [run_of(frame, self._keys) for frame in frames]
+            self._runs = [self._joined(pieces) for pieces in in_pieces(run_of(frame, self._keys) for frame in frames)]
+
+    def _joined(self, pieces: Sequence[Run]) -> AnyRun:
+        """Return the pieces of one run as it."""
+        if len(pieces) == 1:
+            return pieces[0]
+        if self.memory.takes(sum(piece.size_bytes for piece in pieces)):
+            return Run(stacked([piece.frame for piece in pieces]), pl.concat([piece.hashes for piece in pieces]))
+        return StoredRun([part for piece in pieces for part in stored(piece, self.memory.folder()).pieces])
 
     def _among_few(self, few: pl.DataFrame, keys: pl.DataFrame) -> Found | None:
         wanted = self._keys

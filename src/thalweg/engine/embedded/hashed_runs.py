@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import weakref
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -148,7 +148,11 @@ def sorted_run(rows: pl.DataFrame) -> Run:
 
 def hashes_of(frame: pl.DataFrame, keys: Sequence[str]) -> pl.Series:
     """Return the hash of each row's key."""
-    return picked(frame, keys).hash_rows(_SEED)
+    return _hashes(picked(frame, keys))
+
+
+def _hashes(keys: pl.DataFrame) -> pl.Series:
+    return keys.hash_rows(_SEED)
 
 
 def stored(run: AnyRun, folder: Path) -> StoredRun:
@@ -181,6 +185,18 @@ def merged(older: AnyRun, newer: AnyRun, merge: Merge, folder: Callable[[], Path
             whole_piece = any(only is piece for piece in (*leading.pieces,))
             pieces += [only] if whole_piece else [_written(part, folder()) for part in _cut(only)]
     return StoredRun(pieces)
+
+
+def in_pieces(runs: Iterable[Run]) -> Iterator[list[Run]]:
+    """Give runs that follow each other by rising hashes together: they were the pieces of one."""
+    group: list[Run] = []
+    for run in runs:
+        if group and int(group[-1].hashes[-1]) >= int(run.hashes[0]):
+            yield group
+            group = []
+        group.append(run)
+    if group:
+        yield group
 
 
 def _cut(run: Run) -> Iterator[Run]:
