@@ -24,6 +24,7 @@ from benchmarks import (
     memory,
     ndjson,
     rules,
+    state,
     tail,
     tumbling,
 )
@@ -38,6 +39,7 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     latency.BENCHMARK,
     memory.BENCHMARK,
     rules.BENCHMARK,
+    state.BENCHMARK,
     http_ingest.BENCHMARK,
     tail.BENCHMARK,
     log_append.BENCHMARK,

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import filtering, hopping, latency, memory, ndjson, tumbling
+from benchmarks import filtering, hopping, large_state, latency, memory, ndjson, state, tumbling
 from benchmarks.contest import OneShot, check_same, compared, take_turns
 from benchmarks.endless import Endless, flow
 from benchmarks.events import DISORDER_US, Scale, events
@@ -21,7 +21,7 @@ from benchmarks.feed import Flow
 from benchmarks.outcome import Benchmark, Comparison, Outcome, WrongAnswerError
 from benchmarks.streamed import Streamed
 from thalweg.connect import memory as in_memory
-from thalweg.core.ports import Nothing
+from thalweg.core.ports import Nothing, SourceBatch
 from thalweg.core.schema import schema_of
 
 # Fifty minutes of event time: the first minute's windows close long before the end.
@@ -65,6 +65,24 @@ def test_latency_is_measured_for_every_event_after_the_warm_up() -> None:
     assert outcome.measured == 3_000
     assert 0 < outcome.p50_ms <= outcome.p99_ms <= outcome.max_ms
     assert outcome.steps > 1
+
+
+def test_state_within_a_budget() -> None:
+    (outcome,) = state.measure(300_000, "16MiB")
+    assert (outcome.keys, outcome.rows, outcome.budget_bytes) == (300_000, 600_000, 2**24)
+    assert 0 < outcome.idle_bytes <= outcome.most_bytes
+
+
+def test_state_that_lost_a_key_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    true = large_state._ManyKeysReader.read
+
+    def read(self: large_state._ManyKeysReader, max_rows: int, timeout_s: float) -> SourceBatch | Nothing:
+        batch = true(self, max_rows, timeout_s)
+        return batch if isinstance(batch, Nothing) else SourceBatch(batch.data.slice(1), batch.position, str)
+
+    monkeypatch.setattr(large_state._ManyKeysReader, "read", read)
+    with pytest.raises(WrongAnswerError, match="expected 1000, 2000"):
+        large_state.counted(1_000, 2_000, None)
 
 
 def test_memory_of_an_endless_stream() -> None:

@@ -160,6 +160,9 @@ class EmbeddedRun:
                 vertex = self._vertex_of[id(intake.read)]
                 vertex.watermark, vertex.idle = intake.last_watermark, intake.watermark() is None
         if sealed:
+            # Its run may have died before its last epoch was delivered.
+            if any(owed for _, owed in self._checkpoints.outputs.values()):  # type: ignore[union-attr]  # a state is sealed
+                self._egress.begin(self._checkpoints, self._epoch)
             return True
         self._egress.begin(self._checkpoints, self._epoch)
         for intake in self._intakes:
