@@ -178,6 +178,44 @@ class App:
                 raise PlanError(f"two streams are written to {output.describe()}; give each its own place")
         self._writes.append(write)
 
+    def sql(self, query: str, /, **streams: Stream) -> Stream:
+        """Return the stream that a SQL query stands for: the plan is the one that its methods would make.
+
+        Args:
+            query: One SELECT, in DuckDB's dialect. A table is a stream given by name, or what this app reads from a
+                source of that name.
+            streams: Streams by the names that the query uses.
+
+        Raises:
+            PlanError: The query has a mistake; the message says in which line and column.
+            UnsupportedError: It has something that is not supported.
+
+        Example:
+            >>> import thalweg as tw
+            >>> from thalweg.connect import memory, view
+            >>> app = tw.App("visits")
+            >>> visits = app.read(memory([{"page": "/a"}, {"page": "/b"}, {"page": "/a"}]))
+            >>> counts = app.sql("SELECT page, count(*) AS n FROM visits GROUP BY page", visits=visits)
+            >>> _ = counts.write(view("per_page"))
+            >>> app.batch().view("per_page").to_pylist()
+            [{'page': '/a', 'n': 2}, {'page': '/b', 'n': 1}]
+        """
+        from thalweg.sql import stream_of  # the parser loads when a program has a query
+
+        for name, stream in streams.items():
+            if not isinstance(stream, Stream):
+                raise PlanError(f"app.sql(…, {name}={short(stream)}): a stream is wanted")
+        return stream_of(query, streams, self._read_of, tuple(node.source.name for node in self._reads))
+
+    def _read_of(self, name: str) -> Stream | None:
+        """Return what is read from the source of a name; None if there is none."""
+        found = [node for node in self._reads if node.source.name.casefold() == name.casefold()]
+        if len(found) > 1:
+            raise PlanError(
+                f'there are {len(found)} sources named "{name}"; give the stream that is meant a name: {name}=…'
+            )
+        return Stream(found[0], self) if found else None
+
     def run(
         self,
         data: str | Path | None = _KEPT,
