@@ -115,7 +115,7 @@ def _compound(value: object, seen: set[int]) -> Iterator[str]:
             yield f"object of {type(value).__module__}.{type(value).__qualname__}"
             if not _of_library(type(value)):
                 yield from _parts(type(value), seen)
-                yield from _parts(getattr(value, "__dict__", {}), seen)
+                yield from _parts(_attributes(value), seen)
 
 
 def _function(function: types.FunctionType, seen: set[int]) -> Iterator[str]:
@@ -129,6 +129,19 @@ def _function(function: types.FunctionType, seen: set[int]) -> Iterator[str]:
         if name in function.__globals__:
             yield f"names {name}"
             yield from _parts(function.__globals__[name], seen)
+
+
+def _attributes(value: object) -> dict[str, object]:
+    """Return an object's attributes, those in slots among them."""
+    found: dict[str, object] = dict(getattr(value, "__dict__", {}))
+    for kind in type(value).__mro__:
+        slots = vars(kind).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name.startswith("__") and not name.endswith("__"):
+                name = f"_{kind.__name__.lstrip('_')}{name}"  # as Python calls it
+            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
+                found[name] = getattr(value, name)
+    return found
 
 
 def _content(cell: types.CellType) -> object:
