@@ -24,9 +24,11 @@ from benchmarks import (
     memory,
     ndjson,
     rules,
+    state,
     tail,
     tumbling,
 )
+from benchmarks.nexmark import measure as nexmark
 from benchmarks.outcome import Benchmark, WrongAnswerError
 from thalweg.core.ports import Json
 
@@ -38,6 +40,8 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     latency.BENCHMARK,
     memory.BENCHMARK,
     rules.BENCHMARK,
+    state.BENCHMARK,
+    nexmark.BENCHMARK,
     http_ingest.BENCHMARK,
     tail.BENCHMARK,
     log_append.BENCHMARK,

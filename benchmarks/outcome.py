@@ -57,7 +57,7 @@ class Comparison:
         own_s: Seconds of each run of Thalweg.
         reference: What it was compared with.
         reference_s: Seconds of each run of the reference; run *i* stood beside run *i* of Thalweg.
-        target: The ratio that is aimed at.
+        target: The ratio that is aimed at; None where the figure stands for itself.
         note: What else was seen, such as when the first result came.
     """
 
@@ -66,7 +66,7 @@ class Comparison:
     own_s: tuple[float, ...]
     reference: str
     reference_s: tuple[float, ...]
-    target: float
+    target: float | None
     note: str = ""
 
     @property
@@ -82,10 +82,11 @@ class Comparison:
     @property
     def met(self) -> bool:
         """Whether the target is reached."""
-        return self.ratio >= self.target
+        return self.target is None or self.ratio >= self.target
 
     def lines(self) -> Sequence[str]:
         mark = "met" if self.met else "MISSED"
+        aim = "no target" if self.target is None else f"target ≥ {self.target:g}: {mark}"
         lines = [
             self.name,
             f"  thalweg          {_speed(self.rows, self.own_s)}",
@@ -93,7 +94,7 @@ class Comparison:
         ]
         lines += [f"  {self.note}"] if self.note else []
         spread = f"{min(self.ratios):.2f} to {max(self.ratios):.2f}"
-        return [*lines, f"  ratio {self.ratio:.2f} ({spread}), target ≥ {self.target:g}: {mark}"]
+        return [*lines, f"  ratio {self.ratio:.2f} ({spread}), {aim}"]
 
     def record(self) -> dict[str, Json]:
         return {

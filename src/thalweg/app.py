@@ -22,6 +22,7 @@ from thalweg.core.duration import duration_us
 from thalweg.core.errors import PlanError, UnsupportedError, short, user_place
 from thalweg.core.ports import Readable, Sink, Source, Writable
 from thalweg.core.schema import schema_of
+from thalweg.core.sizes import half_of_memory, size_bytes
 from thalweg.engine.contract import Engine, Report, Run, RunOptions, Until
 from thalweg.observe.status import following, total_rows
 from thalweg.plan.expr import as_expr, infer, is_aggregate, show
@@ -177,6 +178,44 @@ class App:
                 raise PlanError(f"two streams are written to {output.describe()}; give each its own place")
         self._writes.append(write)
 
+    def sql(self, query: str, /, **streams: Stream) -> Stream:
+        """Return the stream that a SQL query stands for: the plan is the one that its methods would make.
+
+        Args:
+            query: One SELECT, in DuckDB's dialect. A table is a stream given by name, or what this app reads from a
+                source of that name.
+            streams: Streams by the names that the query uses.
+
+        Raises:
+            PlanError: The query has a mistake; the message says in which line and column.
+            UnsupportedError: It has something that is not supported.
+
+        Example:
+            >>> import thalweg as tw
+            >>> from thalweg.connect import memory, view
+            >>> app = tw.App("visits")
+            >>> visits = app.read(memory([{"page": "/a"}, {"page": "/b"}, {"page": "/a"}]))
+            >>> counts = app.sql("SELECT page, count(*) AS n FROM visits GROUP BY page", visits=visits)
+            >>> _ = counts.write(view("per_page"))
+            >>> app.batch().view("per_page").to_pylist()
+            [{'page': '/a', 'n': 2}, {'page': '/b', 'n': 1}]
+        """
+        from thalweg.sql import stream_of  # the parser loads when a program has a query
+
+        for name, stream in streams.items():
+            if not isinstance(stream, Stream):
+                raise PlanError(f"app.sql(…, {name}={short(stream)}): a stream is wanted")
+        return stream_of(query, streams, self._read_of, tuple(node.source.name for node in self._reads))
+
+    def _read_of(self, name: str) -> Stream | None:
+        """Return what is read from the source of a name; None if there is none."""
+        found = [node for node in self._reads if node.source.name.casefold() == name.casefold()]
+        if len(found) > 1:
+            raise PlanError(
+                f'there are {len(found)} sources named "{name}"; give the stream that is meant a name: {name}=…'
+            )
+        return Stream(found[0], self) if found else None
+
     def run(
         self,
         data: str | Path | None = _KEPT,
@@ -184,6 +223,7 @@ class App:
         max_step_rows: int | None = None,
         checkpoint: Duration = "1s",
         quiet: bool = False,
+        memory: str | int | None = None,
         engine: Engine | None = None,
         serve: str | None = None,
     ) -> Report:
@@ -198,6 +238,8 @@ class App:
             max_step_rows: The most rows that one step takes from each partition.
             checkpoint: The time between two checkpoints.
             quiet: Whether to show no status at the terminal.
+            memory: What state may take of the memory, such as ``"4GiB"``, half of the machine's by default; what goes
+                beyond it lives in files, in ``spill`` of the state directory. Of windows and joins it is not counted.
             engine: What runs it; this process by default.
             serve: ``HOST:PORT`` on loopback where the embedded log is served over HTTP while the run lives.
 
@@ -214,6 +256,7 @@ class App:
             log=Path(".thalweg/log") if kept else None,
             until=until,
             max_step_rows=_step_rows(max_step_rows),
+            memory_bytes=half_of_memory() if memory is None else size_bytes(memory, "memory"),
             checkpoint_us=duration_us(checkpoint, "checkpoint"),
         )
         with _served(serve):

@@ -356,10 +356,12 @@ class Stream:
 
         ``function(row, state, timers)`` gives any number of new rows; ``row`` is a dict, ``state`` an object that it
         may change, and ``timers.set(time)`` has ``on_timer(time, state, timers)`` called with the same state when the
-        watermark is there; ``timers.key`` has the key columns. A row on which it raises is rejected, and the state is
-        as it was before.
+        watermark is there; ``timers.key`` has the key columns. A row on which it raises is rejected, and state and
+        timers are as they were before.
 
-        State: rows ahead of the watermark; a state per key, for ever or until ``ttl`` after the key's last row.
+        Order and delivery: what it gives has the time of its row or timer; by batch, and in the order of arrival, none.
+
+        State: rows ahead of the watermark; a state per key, for ever or ``ttl`` after its last row or timer.
 
         Args:
             function: As above; with ``by_batch`` it takes an Arrow table of rows in order, and a table of the states of
@@ -368,7 +370,7 @@ class Stream:
             state: The class of the state; all fields have defaults.
             schema: The new rows' columns; by default the class in the annotation, as in ``Iterator[Alert]``.
             on_timer: Gives new rows, too.
-            ttl: For how long the state of a key without rows is kept, in event time.
+            ttl: For how long the state of a key without rows and timers is kept, in event time.
             by_batch: One call for all rows that the watermark has passed, instead of one for each.
             order: ``time``, or ``arrival``: at once, but then the result depends on how rows arrive.
 

@@ -64,7 +64,8 @@ class Calls:
     def __init__(self, folder: Path, seed: str, shim: Shim) -> None:
         self.folder, self.seed, self.shim = folder, seed, shim
         self.reader_first = True
-        self.runs = self.cuts = self.rows = self.fired = 0
+        self.runs = self.cuts = self.rows = self.fired = self.idle = 0
+        self.made: tuple[Call, ...] = ()
         self.faults: list[str] = []
         self._folders = 0
 
@@ -139,6 +140,8 @@ class Calls:
         try:
             played = self.play(place, self.act(name, lines), at, fault)
             self.fired += played.fired
+            if fault is Fault.NONE:
+                self.made = tuple(record.call for record in played.records if record.call is not Call.TALE)
             # A reader's view, of a copy: what it recovers would not be in the record.
             looked = self.copy(place)
             self.judge(looked, [*lines, *played.tale])
@@ -161,7 +164,7 @@ class Calls:
         """
         account = Account(lines)
         clock = SceneClock(account.now_us or 0)
-        with Log(place, clock=clock) as log:
+        with Log(place, clock=clock, upkeep=False) as log:
             self.rows += account.check(log)
             for name in log.topics():
                 if damage := log.topic(name).verify():
@@ -230,7 +233,7 @@ class Calls:
         medium.after_loss(loss, rng, place)
         try:
             account = Account(tale)
-            with Log(place, clock=SceneClock(account.now_us or 0)) as log:
+            with Log(place, clock=SceneClock(account.now_us or 0), upkeep=False) as log:
                 # The appender comes first or the reader: each must do what is to be done.
                 if rng.random() < 0.5 or not self.reader_first:
                     _append_each(log, account)
@@ -260,12 +263,19 @@ def _append_each(log: Log, account: Account) -> None:
             story.hear([Line("ack", name, who, 3 * turn, 3, at, now)])
 
 
+# A call that a fault lets pass leaves an unbroken run, and that was there already.
+_ONLY_AT = {Fault.SYNC_EIO: Call.SYNC, Fault.SHORT: Call.WRITE}
+
+
 def _all_calls(calls: Calls, name: SceneName, given: dict[str, Any]) -> int:
     total = calls.break_call(name, 0, Fault.NONE, given.get("cuts_whole", 0))
     stride = given.get("stride", 1)
     for fault in (Fault[word] for word in given["ways"]):
         # Another remainder for each way, so that together they come to all calls.
         for at in range(1 + int(fault) % stride, total + 1, stride):
+            if calls.made[at - 1] is not _ONLY_AT.get(fault, calls.made[at - 1]):
+                calls.idle += 1
+                continue
             try:
                 calls.break_call(name, at, fault, given.get("cuts", 0))
             except Broken as e:
@@ -289,7 +299,7 @@ def main() -> None:
             except Broken as e:
                 calls.faults.append(str(e))
     counts = {"runs": calls.runs, "cuts": calls.cuts, "rows read": calls.rows, "calls": counted}
-    counts["fired"] = calls.fired
+    counts |= {"fired": calls.fired, "idle": calls.idle}
     run.answer(counts, calls.faults)
 
 

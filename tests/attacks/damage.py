@@ -154,7 +154,7 @@ class Damages:
             named += self._compare(place, partition, expected)
             named += self._stream(place, partition, expected)
         places = [(error.path, error.position) for error in named if isinstance(error, LogDamaged)]
-        with Log(place) as log:
+        with Log(place, upkeep=False) as log:
             try:
                 found = [(one.path, one.position) for one in log.topic("t").verify()]
             except LogDamaged as error:
@@ -167,7 +167,7 @@ class Damages:
 
     def _compare(self, place: Path, partition: int, expected: list[tuple[int, int]]) -> list[LogError]:
         try:
-            with Log(place) as log:
+            with Log(place, upkeep=False) as log:
                 topic = log.topic("t")
                 found = _read_partition(topic, partition)
         except LogError as error:
@@ -180,7 +180,7 @@ class Damages:
         """Read by a reader: what comes before the damage is right."""
         found: list[tuple[int, int]] = []
         try:
-            with Log(place) as log:
+            with Log(place, upkeep=False) as log:
                 reader = log.topic("t").reader(partition)
                 try:
                     while (batch := reader.read(50, 0.0)) is not None:
@@ -212,14 +212,14 @@ def _read_partition(topic: Any, partition: int) -> list[tuple[int, int]]:
 
 
 def _read(place: Path) -> list[list[tuple[int, int]]]:
-    with Log(place) as log:
+    with Log(place, upkeep=False) as log:
         topic: Any = log.topic("t")
         return [_read_partition(topic, partition) for partition in range(2)]
 
 
 def _make(place: Path) -> None:
     """Make a topic with a sealed segment, a rolled one and an active one."""
-    with Log(place) as log:
+    with Log(place, upkeep=False) as log:
         topic: Any = log.create("t", ROW, partitions=2, segment_bytes=4096)
         for n in range(0, 60, 6):
             topic.append(rows_of(1, n, 6), 0)

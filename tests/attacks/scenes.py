@@ -61,7 +61,7 @@ class Hand:
         self.clock = SceneClock()
         self.who, self.n = who, 0
         self.refusals = 0
-        self._log = Log(place, clock=self.clock)
+        self._log = Log(place, clock=self.clock, upkeep=False)
         self._topics: dict[str, Any] = {}  # Any: the log under attack
 
     def topic(self, name: str = "a") -> Any:
@@ -213,7 +213,7 @@ class Hand:
 
     def _reopen(self, same_writer: bool) -> None:
         self._log.close()
-        self._log = Log(self.place, clock=self.clock)
+        self._log = Log(self.place, clock=self.clock, upkeep=False)
         self._topics = {}
         if not same_writer:
             # Whether the refused rows are there is open; the next ones come under another name.

@@ -31,7 +31,7 @@ def test_every_call_may_fail_or_be_the_last(fast_folder: Path, scene: str, seed:
         timeout_s=36_000 if torture else 110,
     )
     assert report.faults == ()
-    assert report.counts["runs"] >= len(WAYS) * (report.counts["calls"] // stride)
+    assert report.counts["runs"] + report.counts["idle"] >= len(WAYS) * (report.counts["calls"] // stride)
 
 
 @pytest.mark.parametrize("scene", SCENES)
@@ -50,4 +50,4 @@ def test_after_any_failed_sync_nothing_is_acknowledged_by_that_handle(
         timeout_s=36_000 if torture else 110,
     )
     assert report.faults == ()
-    assert report.counts["fired"] >= 1
+    assert report.counts["fired"] == report.counts["runs"] - 1 >= 1

@@ -21,7 +21,7 @@ LATER = Schema((Field("user", pa.string(), False), Field("n", pa.int64()), Field
 def make(folder: Path) -> None:
     """Write a log: two schemas, small and joined frames, a sealed and a compacted topic, a writer's epoch, a trim."""
     clock = VirtualClock()
-    log = Log(folder, clock=clock)
+    log = Log(folder, clock=clock, upkeep=False)
     plain = log.create("plain", FIRST, partitions=2, key="user", id="n", segment_bytes=1024)
     for n in range(8):
         plain.append([{"user": f"u{n}", "n": n}])

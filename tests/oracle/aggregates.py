@@ -131,6 +131,9 @@ def _mean(values: Sequence[Value]) -> Expected:
     return around(mean, _absolute_sum(numbers) / len(numbers) / 10**9)
 
 
+_SMALLEST = Fraction(1, 10**300)
+
+
 def _var(values: Sequence[Value]) -> Expected:
     numbers = _numbers(values)
     if len(numbers) < 2:
@@ -157,13 +160,14 @@ def _spread(numbers: Sequence[int | float]) -> tuple[Fraction, Fraction]:
     """Return the exact sample variance and the error that a stable algorithm may have.
 
     Two passes, or Welford's and Chan's updates, lose about n·ε·κ with κ² = Σx² / Σ(x − mean)²; the
-    difference of two sums of squares loses ε·κ² and is refused where κ is large.
+    difference of two sums of squares loses ε·κ² and is refused where κ is large. Squares below 1e-300 or so
+    are none of a float's.
     """
     exact = [Fraction(number) for number in numbers]
     mean = sum(exact, Fraction(0)) / len(exact)
     variance = sum(((x - mean) ** 2 for x in exact), Fraction(0)) / (len(exact) - 1)
     square = sum((x * x for x in exact), Fraction(0)) / (len(exact) - 1)
-    return variance, variance / 10**9 + _root(variance * square) / 10**12 + square / 10**24
+    return variance, variance / 10**9 + _root(variance * square) / 10**12 + square / 10**24 + _SMALLEST
 
 
 def _root(of: Fraction) -> Fraction:

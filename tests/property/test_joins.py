@@ -25,7 +25,7 @@ from thalweg import col, count
 from thalweg.columnar.frames import to_frame, to_table
 from thalweg.connect import call, memory
 from thalweg.core.schema import schema_of
-from thalweg.engine.embedded import arrangement, keyed, weighted
+from thalweg.engine.embedded import hashed_runs, keyed, weighted
 from thalweg.engine.embedded.joined import table_join
 from thalweg.engine.embedded.ledger import balance
 from thalweg.engine.embedded.rows import WEIGHT, Rows
@@ -125,7 +125,7 @@ def insides(hashes: int | None, *, searched: bool) -> Iterator[None]:
     """Let keys share hashes, and few rows be enough for sorted runs and indexes."""
     with pytest.MonkeyPatch.context() as patch:
         if hashes is not None:
-            for module in (arrangement, keyed):
+            for module in (hashed_runs, keyed):
                 real = module._hashes
                 patch.setattr(module, "_hashes", lambda *given, real=real: real(*given) % hashes)
         if searched:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pytest
@@ -69,10 +69,10 @@ def check_outputs(folder: Path, rows: int) -> None:
     assert sorted(row["place"] for row in errors) == sorted(f"events:{n}" for n in range(rows) if n % 2)
 
 
-def run(folder: Path, there: int) -> None:
+def run(folder: Path, there: int, until: Literal["caught-up", "end"] = "caught-up") -> None:
     source = source_of(ROWS)
     source.show({"0": there})
-    app_of(source, folder).run(data=folder / "data", until="caught-up", quiet=True)
+    app_of(source, folder).run(data=folder / "data", until=until, quiet=True)
 
 
 def dies(*given: object) -> None:
@@ -122,6 +122,20 @@ def test_a_run_that_dies_on_the_way_to_its_outputs_loses_and_repeats_nothing(
     check_outputs(tmp_path, 20)
     run(tmp_path, ROWS)
     check_outputs(tmp_path, ROWS)
+
+
+@pytest.mark.parametrize("instant", INSTANTS)
+def test_a_run_to_the_end_that_dies_delivers_its_last_epoch_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instant: str
+) -> None:
+    run(tmp_path, 5)
+    with monkeypatch.context() as patch, suppress(Killed):
+        INSTANTS[instant](patch)
+        run(tmp_path, ROWS, "end")
+        pytest.fail("the run went on")
+    for _ in range(2):
+        run(tmp_path, ROWS, "end")
+        check_outputs(tmp_path, ROWS)
 
 
 @pytest.mark.parametrize("planted", ["applied before the manifest", "epoch not recorded"])

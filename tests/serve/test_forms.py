@@ -115,9 +115,63 @@ def test_what_is_malformed_is_refused_and_nothing_stored(client: httpx.Client, l
 
 
 def test_depth_is_counted_exactly(client: httpx.Client) -> None:
-    for depth, status in ((63, 200), (64, 200), (65, 422)):
-        body = b'{"id":"a","x":' + b"[" * (depth - 1) + b" " * 200 + b"]" * (depth - 1) + b"}"
-        assert post(client, "orders", body, LINES).status_code == status, depth
+    for depth, status, reason in ((63, 200, "unknown field"), (64, 200, "unknown field"), (65, 422, "nested more")):
+        nested = b"[" * depth + b" " * 200 + b"]" * depth
+        text = json.dumps(event()).encode()[:-1] + b', "data": ' + nested + b"}"
+        assert post(client, "events", text, EVENT).status_code == status, depth
+        for media, body in ((LINES, b'{"x":' + nested[1:-1] + b"}"), (ARRAY, b'[{"x":' + nested[1:-1] + b"}]")):
+            [bad] = post(client, "orders", body, media).json()["rejected"]
+            assert reason in bad["reason"], (depth, media)
+
+
+STRANGE = {**ROW, "pirce": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("media", "body", "column"),
+    [
+        (LINES, b"\n".join(json.dumps(row).encode() for row in (ROW, STRANGE, ROW)), "pirce"),
+        (LINES, b"\n".join(json.dumps(row).encode() for row in (ROW, {**ROW, "pirce": None}, ROW)), "pirce"),
+        (ARRAY, json.dumps([ROW, STRANGE, ROW]).encode(), "pirce"),
+        (EVENTS, json.dumps([event(data=row) for row in (ROW, STRANGE, ROW)]).encode(), "data.pirce"),
+    ],
+)
+def test_a_row_with_an_unknown_field_is_refused_alone(
+    client: httpx.Client, log: Log, media: str, body: bytes, column: str
+) -> None:
+    answer = post(client, "orders", body, media)
+    reason = "unknown field 'pirce'; did you mean \"price\"?"
+    assert answer.status_code == 207
+    assert answer.json()["rejected"] == [{"row": 1, "column": column, "reason": reason}]
+    assert log.topic("orders").read().to_pylist() == [ROW, ROW]
+
+
+def test_among_many_rows_each_unknown_field_is_found(client: httpx.Client, log: Log) -> None:
+    rows = [STRANGE if number % 70 == 3 else ROW for number in range(1_000)]
+    answer = post(client, "orders", b"\n".join(json.dumps(row).encode() for row in rows), LINES).json()
+    assert [bad["row"] for bad in answer["rejected"]] == list(range(3, 1_000, 70))
+    assert answer["appended"] == log.topic("orders").end() == 1_000 - 15
+
+
+def test_unknown_fields_inside_of_structs(client: httpx.Client, log: Log) -> None:
+    inner = pa.struct([("x", pa.int64())])
+    log.create("nested", pa.schema([("one", inner), ("many", pa.list_(inner))]))
+    rows = [{"one": {"x": 1, "y": 2}}, {"many": [{"x": 1}, {"z": 3}]}, {"one": {"x": 1}, "many": [{"x": 2}]}]
+    told = post(client, "nested", json.dumps(rows).encode(), ARRAY).json()
+    assert [(bad["row"], bad["column"]) for bad in told["rejected"]] == [(0, "one.y"), (1, "many.z")]
+    assert log.topic("nested").end() == 1
+    for row, column in ((rows[0], "one.y"), (rows[1], "many.z")):
+        answer = post(client, "nested", stream(pa.Table.from_pylist([row])), ARROW)
+        assert (answer.status_code, answer.json()["rejected"][0]["column"]) == (422, column)
+    assert post(client, "nested", stream(pa.Table.from_pylist([rows[2]])), ARROW).status_code == 200
+
+
+def test_an_arrow_stream_with_an_unknown_column_or_one_twice_is_refused(client: httpx.Client, log: Log) -> None:
+    for table in (SAME.append_column("pirce", SAME["price"]), SAME.append_column("price", SAME["price"])):
+        answer = post(client, "orders", stream(table), ARROW)
+        assert (answer.status_code, answer.json()["error"]) == (422, "unknown_column"), answer.text
+        assert answer.json()["message"].startswith(f'no row can be taken: column "{table.column_names[-1]}"')
+    assert log.topic("orders").end() == 0
 
 
 @pytest.mark.parametrize(

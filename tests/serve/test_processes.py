@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import socket
 import statistics
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -20,7 +21,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 
-from tests.serve.conftest import Serve, make_topics
+from tests.serve.conftest import PLAIN, Serve, make_topics
 from thalweg.log import Log
 from thalweg.serve.tokens import create_token
 
@@ -49,7 +50,7 @@ def test_what_was_acknowledged_outlives_a_kill(tmp_path: Path, torture: bool) ->
         with running(tmp_path) as (process, address):
 
             def send(worker: int, address: str = address, round_: int = round_) -> None:
-                with httpx.Client(base_url=address) as client:
+                with httpx.Client(base_url=address, verify=PLAIN) as client:
                     for number in range(10_000):
                         name = f"{round_}-{worker}-{number}"
                         try:
@@ -92,9 +93,9 @@ def test_a_signal_finishes_what_was_begun(tmp_path: Path, number: signal.Signals
     assert Log(tmp_path).topic("orders").end() == 1
 
 
-def median_s(address: str, requests: int = 150) -> float:
+def median_s(address: str, requests: int = 300) -> float:
     taken = []
-    with httpx.Client(base_url=address) as client:
+    with httpx.Client(base_url=address, verify=PLAIN) as client:
         for number in range(requests):
             began = time.perf_counter()
             body = b'{"id":"%d"}' % number
@@ -103,40 +104,50 @@ def median_s(address: str, requests: int = 150) -> float:
     return statistics.median(taken)
 
 
-def test_slow_clients_do_not_slow_others(tmp_path: Path) -> None:
-    import resource
+SLOW_CLIENTS = 2_000
 
-    wanted = 2_000
+
+@contextmanager
+def slow_clients(address: str) -> Iterator[None]:
+    """Keep many connections open on which a body comes in byte by byte."""
+    host, port = address.removeprefix("http://").split(":")
+    head = b"POST /topics/orders/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
+    stop = threading.Event()
+    with ExitStack() as opened:
+        slow = [opened.enter_context(socket.create_connection((host, int(port)))) for _ in range(SLOW_CLIENTS)]
+        for connection in slow:
+            connection.sendall(head + b"Content-Length: 1000\r\n\r\n")
+
+        def drip() -> None:
+            while not stop.is_set():
+                for connection in slow:
+                    connection.send(b" ")
+                    if stop.wait(0.001):
+                        return
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            dripping.join()
+
+
+def test_slow_clients_do_not_slow_others(tmp_path: Path) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8_192), hard))
     make_topics(tmp_path).close()
+    seen = []
     with running(tmp_path, "--body-seconds", "60", "--header-seconds", "60") as (_, address):
-        host, port = address.removeprefix("http://").split(":")
-        alone = median_s(address)
-        head = b"POST /topics/orders/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
-        slow = [socket.create_connection((host, int(port))) for _ in range(wanted)]
-        try:
-            for connection in slow:
-                connection.sendall(head + b"Content-Length: 1000\r\n\r\n")
-            stop = threading.Event()
-
-            def drip() -> None:
-                while not stop.is_set():
-                    for connection in slow:
-                        connection.send(b" ")
-                        if stop.wait(0.001):
-                            return
-
-            dripping = threading.Thread(target=drip)
-            dripping.start()
-            beside = median_s(address)
-            stop.set()
-            dripping.join()
-        finally:
-            for connection in slow:
-                connection.close()
-    # 5 ms: what the machine's other work may add to a request of two or three.
-    assert beside <= 2 * alone + 0.005, f"{alone * 1000:.1f} ms alone, {beside * 1000:.1f} ms beside {wanted} slow ones"
+        for _ in range(3):  # what else the machine does may slow the one measurement and not the other
+            alone = median_s(address)
+            with slow_clients(address):
+                beside = median_s(address)
+            seen.append(f"{alone * 1000:.1f} ms alone, {beside * 1000:.1f} ms beside {SLOW_CLIENTS} slow ones")
+            if beside <= 2 * alone:
+                return
+    pytest.fail("; ".join(seen))
 
 
 def test_the_description_is_what_is_answered(serve: Serve, torture: bool) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.property.shares import share
 from thalweg.engine.embedded import arrangement as module
+from thalweg.engine.embedded import hashed_runs
 from thalweg.engine.embedded.arrangement import Arrangement, Counted, Found, stacked
 
 KEY = st.one_of(st.none(), st.integers(0, 30))
@@ -57,9 +58,9 @@ def few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int 
 def hashes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Makes keys collide: two keys that share a hash are still two keys."""
     modulo = {"real hashes": None, "few hashes": 3, "one hash": 1}[request.param]
-    real = module._hashes
+    real = hashed_runs._hashes
     if modulo is not None:
-        monkeypatch.setattr(module, "_hashes", lambda frame, names: real(frame, names) % modulo)
+        monkeypatch.setattr(hashed_runs, "_hashes", lambda keys: real(keys) % modulo)
     return str(request.param)
 
 
@@ -188,3 +189,22 @@ def test_a_frame_that_did_not_change_is_the_same_frame_for_the_next_checkpoint(f
         assert len(made.frames()) == 2
     else:
         assert len(made.frames()) == 1
+
+
+def test_a_table_of_which_much_is_replaced_at_once_is_a_plain_frame_until_little_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "FEW_ROWS", 0)
+    monkeypatch.setattr(module, "MANY_ROWS", 10)
+    made = Arrangement(["k"])
+    made.insert(frame({(key, "x"): key for key in range(100)}))
+    made.insert(frame({(key, "x"): -key for key in range(50)}))
+    assert [part.height for part in made.frames()] == [100]
+    made.insert(frame({(7, "x"): 700}))
+    assert [part.height for part in made.frames()] == [100, 1]
+    found = made.lookup(keys([7, 8, 60]))
+    assert found is not None
+    assert sorted(row[-1] for row in found.rows.rows()) == [-8, 60, 700]
+    many = made.lookup(keys(list(range(100))))
+    assert many is not None
+    assert many.rows.height == 100

@@ -12,16 +12,21 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+import thalweg as tw
 from benchmarks import __main__ as command
-from benchmarks import filtering, hopping, latency, memory, ndjson, tumbling
+from benchmarks import filtering, hopping, large_state, latency, memory, ndjson, state, tumbling
 from benchmarks.contest import OneShot, check_same, compared, take_turns
 from benchmarks.endless import Endless, flow
 from benchmarks.events import DISORDER_US, Scale, events
 from benchmarks.feed import Flow
+from benchmarks.nexmark import measure as nexmark
+from benchmarks.nexmark.queries import QUERIES
+from benchmarks.nexmark.run import added_up
 from benchmarks.outcome import Benchmark, Comparison, Outcome, WrongAnswerError
 from benchmarks.streamed import Streamed
+from thalweg import Stream, UnsupportedError
 from thalweg.connect import memory as in_memory
-from thalweg.core.ports import Nothing
+from thalweg.core.ports import Nothing, SourceBatch
 from thalweg.core.schema import schema_of
 
 # Fifty minutes of event time: the first minute's windows close long before the end.
@@ -60,11 +65,71 @@ def test_ndjson_files() -> None:
     assert outcome.reference.startswith("polars")
 
 
+def test_nexmark_queries_and_their_mean() -> None:
+    queries = [query for query in QUERIES if query.name in ("q2", "q7", "q10", "q17")]
+    *each, overall = nexmark.measure([nexmark.Size(20_000, 500, 1, aimed=False)], queries)
+    assert [outcome.name for outcome in each] == [
+        "nexmark q2, some auctions, steps of 500 events",
+        "nexmark q7, highest bids, steps of 500 events",
+        "nexmark q10, log to files, steps of 500 events",
+        "nexmark q17, auction statistics, steps of 500 events",
+    ]
+    assert all(isinstance(outcome, Comparison) and outcome.rows == 18_400 for outcome in each)
+    assert isinstance(overall, nexmark.Overall)
+    assert list(overall.ratios) == ["q2", "q7", "q10", "q17"]
+    assert overall.mean > 0
+
+
+def test_a_nexmark_query_that_cannot_run_is_named_and_the_mean_is_missed() -> None:
+    def refused(house: object) -> Stream:
+        raise UnsupportedError("there is no such step")
+
+    size = nexmark.Size(20_000, 500, 1, aimed=True)
+    queries = [QUERIES[2], replace(QUERIES[3], build=refused)]
+    _, not_yet, overall = nexmark.measure([size], queries)
+    assert not_yet.lines()[-1].startswith("  CANNOT RUN YET: there is no such step")
+    assert isinstance(overall, nexmark.Overall)
+    assert (len(overall.ratios), overall.queries, overall.met) == (1, 2, False)
+
+
+def test_a_wrong_nexmark_answer_is_found() -> None:
+    wrong = replace(
+        QUERIES[2], build=lambda house: house.bids.filter(tw.col("auction") % 122 == 0).select("auction", "price")
+    )
+    with pytest.raises(WrongAnswerError):
+        list(nexmark.measure([nexmark.Size(20_000, 500, 1, aimed=False)], [wrong]))
+
+
+def test_changes_add_up_to_a_table_and_never_below_nothing() -> None:
+    changes = [pa.table({"a": [1, 2, 2], "_weight": [1, 1, 1]}), pa.table({"a": [1, 3], "_weight": [-1, 1]})]
+    assert sorted(added_up(changes)["a"]) == [2, 2, 3]
+    with pytest.raises(WrongAnswerError, match="withdrawn that were not there"):
+        added_up([*changes, pa.table({"a": [4], "_weight": [-1]})])
+
+
 def test_latency_is_measured_for_every_event_after_the_warm_up() -> None:
     (outcome,) = latency.measure(Flow(rate=2_000, seconds=1.6, keys=20), warm_up_s=0.1)
     assert outcome.measured == 3_000
     assert 0 < outcome.p50_ms <= outcome.p99_ms <= outcome.max_ms
     assert outcome.steps > 1
+
+
+def test_state_within_a_budget() -> None:
+    (outcome,) = state.measure(300_000, "16MiB")
+    assert (outcome.keys, outcome.rows, outcome.budget_bytes) == (300_000, 600_000, 2**24)
+    assert 0 < outcome.idle_bytes <= outcome.most_bytes
+
+
+def test_state_that_lost_a_key_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    true = large_state._ManyKeysReader.read
+
+    def read(self: large_state._ManyKeysReader, max_rows: int, timeout_s: float) -> SourceBatch | Nothing:
+        batch = true(self, max_rows, timeout_s)
+        return batch if isinstance(batch, Nothing) else SourceBatch(batch.data.slice(1), batch.position, str)
+
+    monkeypatch.setattr(large_state._ManyKeysReader, "read", read)
+    with pytest.raises(WrongAnswerError, match="expected 1000, 2000"):
+        large_state.counted(1_000, 2_000, None)
 
 
 def test_memory_of_an_endless_stream() -> None:
@@ -191,5 +256,6 @@ def test_the_page_describes_every_benchmark_and_its_target() -> None:
     assert rows["hopping"] == f"≥ {hopping.TARGET:g}"
     assert rows["filter"] == f"≥ {filtering.TARGET:g}"
     assert rows["ndjson"] == f"≥ {ndjson.TARGET:g}"
+    assert rows["nexmark"] == f"≥ {nexmark.LEAST:g}; ≥ {nexmark.MEAN:g}"
     assert rows["latency"] == f"p99 ≤ {latency.TARGET_MS:g} ms"
     assert rows["memory"] == f"growth ≤ {memory.GROWTH:.0%}"

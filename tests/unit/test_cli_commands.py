@@ -213,7 +213,7 @@ def test_without_arguments_the_commands_are_listed(capsys: pytest.CaptureFixture
         (["batch", "a.py", "--until", "end"], "--until"),
         (["batch", "a.py", "--max-step-rows", "0"], "Must be >= 1"),
         (["run", "gone.py"], "there is no file gone.py"),
-        (["demo", "clocks"], 'there is no demonstration "clocks"; did you mean "clicks"?'),
+        (["demo", "clocks"], 'there is no demonstration "clocks"; did you mean "clicks" or "logs"?'),
         (["demo", "clicks", "--speed", "2"], "--speed is for flights"),
         (["demo", "--seconds", "0"], "Must be > 0"),
     ],

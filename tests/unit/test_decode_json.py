@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from thalweg.columnar.decode_json import JsonDecoder
 from thalweg.columnar.decoded import Decoded
-from thalweg.columnar.json_rows import DEEPEST, JsonFault, JsonRows
+from thalweg.columnar.json_rows import DEEPEST, JsonFault, JsonRows, Unknown
 from thalweg.core.schema import TIMESTAMP, Field, Rule, Schema
 
 GOOD = b'{"v":null}'
@@ -25,8 +25,8 @@ def schema(given: pa.DataType) -> Schema:
     return Schema((Field("v", given),))
 
 
-def decode(text: bytes, schema: Schema) -> Decoded:
-    done = JsonDecoder(schema).decode(text, 1, "x:{}".format)
+def decode(text: bytes, schema: Schema, unknown: Unknown = "drop") -> Decoded:
+    done = JsonDecoder(schema, unknown).decode(text, 1, "x:{}".format)
     done.data.validate(full=True)
     assert done.data.schema.equals(schema.arrow, check_metadata=True)
     assert len(done) == done.data.num_rows + len(done.rejected)
@@ -214,7 +214,7 @@ LIKELY = {
     "x": ['"YQ=="'],
     "n": ["1.5", '"1.5"'],
     "l": ["[]", '["2013-01-01T00:00"]'],
-    "o": ['{"a":1}', '{"t":null}', '{"a":"Infinity"}'],
+    "o": ['{"a":1}', '{"a":1,"u":null}', '{"t":null}', '{"a":"Infinity"}'],
     "z": ["1e400", "[[1]]", "null", '{"z":1,"z":2}'],
 }
 ODD = [text for texts in LIKELY.values() for text in texts] + [
@@ -239,8 +239,8 @@ lines = st.one_of(
 )
 
 
-def one_by_one(text: bytes) -> tuple[list[str], list[tuple[str, str, bytes]]]:
-    rows = JsonRows(WIDE)
+def one_by_one(text: bytes, unknown: Unknown) -> tuple[list[str], list[tuple[str, str, bytes]]]:
+    rows = JsonRows(WIDE, unknown)
     good: list[dict[str, Any]] = []
     bad = []
     for number, line in enumerate(text.split(b"\n"), 1):
@@ -252,11 +252,13 @@ def one_by_one(text: bytes) -> tuple[list[str], list[tuple[str, str, bytes]]]:
     return [repr(row) for row in pa.RecordBatch.from_pylist(good, WIDE.arrow).to_pylist()], bad
 
 
-@given(st.lists(lines, max_size=60), st.integers(0, 40), st.booleans())
-def test_all_at_once_and_line_by_line_are_the_same(some: list[bytes], padding: int, ends: bool) -> None:
+@given(st.lists(lines, max_size=60), st.integers(0, 40), st.booleans(), st.sampled_from(["drop", "refuse"]))
+def test_all_at_once_and_line_by_line_are_the_same(
+    some: list[bytes], padding: int, ends: bool, unknown: Unknown
+) -> None:
     text = b"\n".join([b'{"i":1,"f":2.5}'] * padding + some) + (b"\n" if ends else b"")
-    done = decode(text, WIDE)
-    rows, rejected = one_by_one(text)
+    done = decode(text, WIDE, unknown)
+    rows, rejected = one_by_one(text, unknown)
     assert [repr(row) for row in done.data.to_pylist()] == rows
     assert [(one.place, one.reason, one.raw) for one in done.rejected] == rejected
 

@@ -63,7 +63,8 @@ def views_of_run(name: str, folder: Path, step_rows: int) -> list[str]:
     return [line for line in out.splitlines() if "view" in json.loads(line)]
 
 
-@pytest.mark.parametrize("name", sorted(set(DEMOS) - {"flights"}))
+# The flights are many, and have a test of their own below; the logs have to be written first (test_demo_logs.py).
+@pytest.mark.parametrize("name", sorted(set(DEMOS) - {"flights", "logs"}))
 def test_a_run_to_the_end_gives_what_the_batch_gives(name: str, tmp_path: Path) -> None:
     out, _ = thalweg("batch", str(DATA.parent / f"{name}.py"), "--json", folder=tmp_path)
     whole = out.splitlines()
@@ -297,7 +298,8 @@ def test_the_flights_end_by_themselves_and_agree_with_the_clock(tmp_path: Path) 
 def test_every_demonstration_is_listed_and_is_a_program(capsys: pytest.CaptureFixture[str]) -> None:
     show_list()
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(DEMOS)
-    programs = {path.stem for path in DATA.parent.glob("*.py")} - {"__init__", "flight_board"}
+    parts = {"flight_board", "log_poster", "log_writer", "logs_alerts", "logs_board", "logs_live", "logs_query"}
+    programs = {path.stem for path in DATA.parent.glob("*.py")} - {"__init__"} - parts
     assert programs == set(DEMOS)
 
 
@@ -329,5 +331,5 @@ def test_the_clicks_are_shown_and_leave_nothing_behind(
 
 
 def test_an_unknown_demonstration_is_refused() -> None:
-    with pytest.raises(PlanError, match="there are: flights, clicks, employees, visits"):
+    with pytest.raises(PlanError, match="there are: flights, clicks, employees, visits, logs"):
         run_demo("zzz", seconds=1, speed=None)

@@ -163,11 +163,16 @@ def test_the_readmes_commands_work(tmp_path: Path) -> None:
 def test_the_reference_lists_every_command_option_and_demonstration() -> None:
     page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
     app = command_line()
-    for name in ("run", "batch", "plan", "demo"):
-        assert f"`thalweg {name}" in page
-        section = page.partition(f"\n## `{name}`\n")[2].partition("\n## ")[0]
-        for argument in app[name].assemble_argument_collection():
-            if argument.names[0].startswith("--"):
-                assert f"`{argument.names[0]}" in section, f"{name} {argument.names[0]}"
+    commands = {name: app[name] for name in ("run", "batch", "plan", "demo", "ledger", "serve")}
+    for group in ("topic", "errors", "token"):
+        commands |= {f"{group} {name}": app[group][name] for name in app[group] if not name.startswith("-")}
+    for name, command in commands.items():
+        assert re.search(f"`thalweg {name}[ `]", page), name
+        heading = name if name == "token create" else name.split()[0]
+        section = page.partition(f"\n## `{heading}`\n")[2].partition("\n## ")[0]
+        for argument in command.assemble_argument_collection():
+            for option in argument.names:
+                if option.startswith("-") and not option.startswith(("--no-", "--empty-")):
+                    assert f"`{option}" in section, f"{name} {option}"
     for name, what in DEMOS.items():
         assert f"| `{name}` | {what} |" in page

@@ -67,7 +67,7 @@ def test_nothing_of_a_call_with_a_bad_row_is_appended(log: Log) -> None:
     cases: list[tuple[object, int | None, str | None]] = [
         ([*rows(1), {"user": "bob", "n": "two"}], 1, "n"),
         ([*rows(1, 2), {"user": None, "n": 3}], 2, "user"),
-        ([{"user": "a", "m": 1}], None, "m"),
+        ([{"user": "a", "m": 1}], 0, "m"),
         ([3], 0, None),
         ("rows", None, None),
         (pa.table({"user": ["a", None]}), 1, "user"),

@@ -23,7 +23,7 @@ def clock() -> VirtualClock:
 
 @pytest.fixture
 def log(tmp_path: Path, clock: VirtualClock) -> Log:
-    return Log(tmp_path / "log", clock=clock)
+    return Log(tmp_path / "log", clock=clock, upkeep=False)
 
 
 def fill(topic: Topic, count: int, first: int = 0) -> None:

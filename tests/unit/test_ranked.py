@@ -193,10 +193,12 @@ def test_keys_that_have_gone_are_forgotten() -> None:
     for k in range(50):
         table_changes(stage, (k, 1.0, 1), (k, 2.0, 1))
         table_changes(stage, (k, 1.0, -1), (k, 2.0, -1))
-    table_changes(stage, *[(k, 1.0, 1) for k in range(200)])
-    table_changes(stage, *[(k, 1.0, -1) for k in range(200)])
-    assert stage.held() == 0
-    assert sum(frame.height for _, frame in stage.snapshot()) == 0
+    for _ in range(20):
+        table_changes(stage, *[(k, 1.0, 1) for k in range(200)])
+        table_changes(stage, *[(k, 1.0, -1) for k in range(200)])
+    # What comes and goes cancels when runs are merged: a few of the last changes may still stand side by side.
+    assert stage.held() <= 800
+    assert sum(frame.height for _, frame in stage.snapshot()) <= 800
 
 
 def test_a_restart_goes_on_where_it_stopped() -> None:

@@ -249,3 +249,15 @@ def test_files_are_synced_before_the_manifest_names_them(directory: Path, monkey
     # The folder of files, then the manifest, then its name, then the folder that has the name.
     assert calls[1:] == ["fsync", "fdatasync", "replace", "fsync"]
     store.close()
+
+
+def test_a_full_disk_is_told_with_the_file(directory: Path) -> None:
+    store = StateStore(directory)
+    (directory / "files").mkdir()
+    os.symlink("/dev/full", directory / "files" / "a.arrow")
+    with pytest.raises(StateError, match=r"a\.arrow cannot be written: No space left on device; .* make room"):
+        store.write("files/a.arrow", TABLE)
+    os.symlink("/dev/full", directory / "_manifest.json")
+    with pytest.raises(StateError, match=r"_manifest\.json cannot be written: No space left on device"):
+        store.commit({"epoch": 1}, [])
+    store.close()

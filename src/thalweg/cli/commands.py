@@ -111,6 +111,10 @@ def run(
         str | None,
         Parameter(help="HOST:PORT on loopback where HTTP is served while the run lives, such as 127.0.0.1:8080."),
     ] = None,
+    memory: Annotated[
+        str | None,
+        Parameter(help="What state may take of the memory, such as 4GiB; half of the machine's otherwise."),
+    ] = None,
 ) -> None:
     """Run live until Ctrl-C or SIGTERM, which save the state and stop; or until the end that is asked for.
 
@@ -118,7 +122,7 @@ def run(
     """
     from thalweg.cli.running import Wanted, run_program
 
-    run_program(Wanted(program, until, data, checkpoint, max_step_rows, quiet, json, serve=serve))
+    run_program(Wanted(program, until, data, checkpoint, max_step_rows, quiet, json, serve=serve, memory=memory))
 
 
 def batch(

@@ -33,5 +33,7 @@ def run_demo(name: str, *, seconds: float, speed: float | None) -> None:
     print(f"{name}: {DEMOS[name]}\nprogram: {module.__file__}\n", flush=True)
     if name == "flights":
         module.show(seconds=seconds, speed=speed)
+    elif name == "logs":
+        module.show(seconds=seconds)
     else:
         module.show()

@@ -146,7 +146,8 @@ def _keep_own_frames(trace: traceback.TracebackException, program: Path) -> None
 
 
 def _is_own(file: str, program: Path | None = None) -> bool:
-    if file.startswith("<"):
+    # Generated code, and the C extensions' own sources, which are not there.
+    if file.startswith("<") or file.endswith((".pyx", ".pxi")):
         return False
     path = Path(file).resolve()
     if program is not None and path == program.resolve():

@@ -20,6 +20,20 @@ from thalweg.state.store import read_manifest
 
 Kind: TypeAlias = Literal["errors", "late"]
 _READ_ROWS: Final = 100_000
+_LEDGER: Final = (
+    "step",
+    "rows_in",
+    "in",
+    "passed",
+    "filtered",
+    "late",
+    "rejected",
+    "absorbed",
+    "released",
+    "held",
+    "rows_out",
+)
+"""The ledger's columns in the order in which a row goes; a manifest has them in that of the alphabet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,14 +171,17 @@ def redrive(where: Where, chosen: Chosen, *, dry: bool) -> None:
         sent = _numbered(log.topic(name), ["error"])["error"]
         rows = meant.filter(pc.invert(pc.is_in(meant["offset"], value_set=sent)))
     before = meant.num_rows - rows.num_rows
-    note = f" ({before:,} were sent before; --again sends them once more)" if before else ""
+    were = "1 was sent before; --again sends it" if before == 1 else f"{before:,} were sent before; --again sends them"
+    note = f" ({were} once more)" if before else ""
     if dry:
-        print(f"{rows.num_rows:,} rows would be sent again{note}", file=sys.stderr)
+        print(f"{_rows(rows.num_rows)} would be sent again{note}", file=sys.stderr)
         return
     if rows.num_rows:
         named = rows.rename_columns(["error" if name == "offset" else name for name in rows.column_names])
         log.create(name, REDRIVE_SCHEMA).append(named.select(REDRIVE_SCHEMA.names))
-    print(f"{rows.num_rows:,} rows are sent again{note}; a run of {where.app} takes them", file=sys.stderr)
+    sent_now = "1 row is sent again" if rows.num_rows == 1 else f"{rows.num_rows:,} rows are sent again"
+    takes = f"; a run of {where.app} takes {'it' if rows.num_rows == 1 else 'them'}" if rows.num_rows else ""
+    print(f"{sent_now}{note}{takes}", file=sys.stderr)
 
 
 def ledger(where: Where, *, json: bool) -> None:
@@ -181,9 +198,14 @@ def ledger(where: Where, *, json: bool) -> None:
             f"{where.data_path} has no checkpoint of {where.app}; run it first, or name its state directory with "
             f"--data{'; ' + near(where.app, apps) if apps else ''}"
         )
-    _print(pa.Table.from_pylist(body["ledger"]), json=json)
+    entries = pa.Table.from_pylist(body["ledger"])
+    _print(entries.select(sorted(entries.column_names, key=_LEDGER.index)), json=json)
     if not json:
         print(f"\nepoch {body['epoch']}: every row is accounted for", file=sys.stderr)
+
+
+def _rows(number: int) -> str:
+    return f"{number:,} row{'s' * (number != 1)}"
 
 
 def _numbered(topic: Topic, columns: Sequence[str] | None = None) -> pa.Table:
@@ -217,10 +239,11 @@ def _content(row: dict[str, Any]) -> Any:  # a JSON value or text
 
 
 def _print(table: pa.Table, *, json: bool) -> None:
-    if not json:
+    if json:
+        columns = [values_of(column) for column in table.columns]
+        for row in zip(*columns, strict=True):
+            print(json_line(dict(zip(table.column_names, row, strict=True))))
+    else:
         for line in table_lines(table):
             print(line)
-        return
-    columns = [values_of(column) for column in table.columns]
-    for row in zip(*columns, strict=True):
-        print(json_line(dict(zip(table.column_names, row, strict=True))))
+    sys.stdout.flush()  # before what follows on standard error, also where both go to one file

@@ -33,6 +33,7 @@ class Wanted:
         json: Whether machines read the output.
         fresh: Whether it is a batch.
         serve: Where HTTP is served while the run lives; None: nowhere.
+        memory: What state may take of the memory.
     """
 
     program: str
@@ -44,6 +45,7 @@ class Wanted:
     json: bool = False
     fresh: bool = False
     serve: str | None = None
+    memory: str | None = None
 
 
 def run_program(wanted: Wanted) -> None:
@@ -79,6 +81,7 @@ def _started(app: App, wanted: Wanted, engine: Watched) -> Report:
         quiet=True,
         engine=engine,
         serve=wanted.serve,
+        memory=wanted.memory,
         **chosen,
     )
 

@@ -28,6 +28,7 @@ def topic_commands() -> cyclopts.App:
         (create, ("thalweg topic create clicks --schema clicks.py:Click --partitions 4 --key user",)),
         (list_, ("thalweg topic list",)),
         (describe, ("thalweg topic describe clicks",)),
+        (evolve, ("thalweg topic evolve clicks --schema clicks.py:Click --dry-run",)),
         (append, ("thalweg topic append clicks day.ndjson", "cat day.ndjson | thalweg topic append clicks")),
         (read, ("thalweg topic read clicks --offset 100 --limit 10",)),
         (tail, ("thalweg topic tail clicks -f",)),
@@ -60,6 +61,13 @@ def create(
     compact: Annotated[
         bool, Parameter(help="Keep the last row of each key only, in all but the newest part.", show_default=False)
     ] = False,
+    drift: Annotated[
+        Literal["refuse", "reject", "widen"],
+        Parameter(
+            help="What becomes of rows that do not fit: their append is refused; they alone are rejected, and kept "
+            "in NAME.rejected; or added columns and wider types change the topic."
+        ),
+    ] = "refuse",
     log: LogPath = DEFAULT_LOG,
 ) -> None:
     """Make a topic."""
@@ -67,7 +75,7 @@ def create(
 
     topics.create(
         log,
-        topics.NewTopic(name, schema, partitions, key, time, id, id_within, retention, retention_bytes, compact),
+        topics.NewTopic(name, schema, partitions, key, time, id, id_within, retention, retention_bytes, compact, drift),
     )
 
 
@@ -83,6 +91,20 @@ def describe(name: str, /, *, json: Json = False, log: LogPath = DEFAULT_LOG) ->
     from thalweg.cli import topics
 
     topics.describe(log, name, json=json)
+
+
+def evolve(
+    name: str,
+    /,
+    *,
+    schema: Annotated[str, Parameter(help="FILE.py:CLASS, or a data file that has the columns: all of them.")],
+    dry_run: Annotated[bool, Parameter(help="Say what would change, and change nothing.", show_default=False)] = False,
+    log: LogPath = DEFAULT_LOG,
+) -> None:
+    """Change a topic's columns: add some that may be null, widen types, allow nulls. Stored rows stay readable."""
+    from thalweg.cli import topics
+
+    topics.evolve(log, name, schema, dry_run=dry_run)
 
 
 def append(

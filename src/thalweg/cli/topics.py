@@ -20,7 +20,7 @@ from thalweg.core.duration import duration_text, duration_us
 from thalweg.core.errors import LogDamaged, LogError, PlanError, near
 from thalweg.core.ports import Rejected
 from thalweg.core.schema import Schema, schema_of
-from thalweg.log import Damage, Log, Topic, TopicOptions, TopicReader
+from thalweg.log import Damage, Drift, Log, Topic, TopicOptions, TopicReader
 
 _BATCH_ROWS: Final = 100_000
 _SHOWN_FAULTS: Final = 10
@@ -42,6 +42,7 @@ class NewTopic:
         retention: How long rows are kept.
         retention_bytes: How many bytes a partition keeps.
         compact: Whether only the last row of each key is kept.
+        drift: What becomes of rows that do not fit.
     """
 
     name: str
@@ -54,6 +55,7 @@ class NewTopic:
     retention: str | None = None
     retention_bytes: int | None = None
     compact: bool = False
+    drift: Drift = "refuse"
 
 
 def create(log: Path, new: NewTopic) -> None:
@@ -74,12 +76,17 @@ def create(log: Path, new: NewTopic) -> None:
         retention=new.retention,
         retention_bytes=new.retention_bytes,
         compact=new.compact,
+        drift=new.drift,
     )
     print(f"{made.name}: {made.schema}", file=sys.stderr)
 
 
 def show_list(log: Path, *, json: bool) -> None:
-    """Print every topic, a line each."""
+    """Print every topic, a line each.
+
+    Raises:
+        LogDamaged: What is stored of one is not what was written.
+    """
     opened = Log(log)
     rows = []
     for name in opened.topics():
@@ -95,8 +102,12 @@ def show_list(log: Path, *, json: bool) -> None:
 
 
 def describe(log: Path, name: str, *, json: bool) -> None:
-    """Print a topic's columns, options and partitions."""
-    topic = Log(log).topic(name)
+    """Print a topic's columns, options and partitions.
+
+    Raises:
+        PlanError: There is no such topic.
+    """
+    topic = _topic(Log(log), name)
     info = topic.describe()
     parts = [
         {"partition": number, "start": p.start, "end": p.end, "segments": p.segments, "bytes": p.bytes}
@@ -112,7 +123,7 @@ def describe(log: Path, name: str, *, json: bool) -> None:
         return
     print(f"{name}: {info.rows:,} rows, {info.bytes:,} bytes")
     for option, value in _options(topic.options).items():
-        if value:
+        if value and (option, value) != ("drift", "refuse"):
             print(f"  {option} {value}" if value is not True else f"  {option}")
     for field in topic.schema:
         rules = "".join(f", {rule}" for rule in field.rules)
@@ -120,19 +131,37 @@ def describe(log: Path, name: str, *, json: bool) -> None:
     _print(pa.Table.from_pylist(parts))
 
 
+def evolve(log: Path, name: str, schema: str, *, dry_run: bool) -> None:
+    """Change a topic's columns, and say what is different.
+
+    Raises:
+        PlanError: The schema cannot be found.
+        SchemaChange: It cannot follow the present one; nothing was changed.
+    """
+    topic, columns = Log(log).topic(name), _schema(schema)
+    changes = topic.changes(columns)
+    for change in changes:
+        print(change)
+    if not changes:
+        print(f"{name} has these columns already", file=sys.stderr)
+    elif dry_run:
+        print(f"{name} is as it was; without --dry-run it gets these changes", file=sys.stderr)
+    else:
+        topic.evolve(columns)
+        print(f"{name}: {topic.schema}", file=sys.stderr)
+
+
 def append(log: Path, name: str, paths: Sequence[Path], format_: str | None) -> None:
     """Append the rows of files, or of the standard input; say how many, and which were refused.
 
     Raises:
-        PlanError: A file is not there.
-        LogError: Some rows do not fit, and the others are appended; or there is no such topic, or it cannot be written.
+        PlanError: There is no such topic, or a file is not there or tells no format.
+        LogError: Some rows do not fit, and the others are appended; or the topic cannot be written.
         SourceError: A file cannot be read.
     """
-    topic = Log(log).topic(name)
+    topic = _topic(Log(log), name)
     for path in paths:
-        if not path.exists():
-            there = sorted(other.name for other in path.parent.glob("*")) if path.parent.is_dir() else []
-            raise PlanError(f"there is no file {path}; {near(path.name, there)}; nothing was appended")
+        _check_file(path, "; nothing was appended")
     appended = duplicates = refused = 0
     shown: list[Rejected] = []
     try:
@@ -156,8 +185,14 @@ def append(log: Path, name: str, paths: Sequence[Path], format_: str | None) -> 
 
 
 def read(log: Path, name: str, partition: int, offset: int | None, limit: int, *, json: bool) -> None:
-    """Print rows of one partition from an offset."""
-    topic = Log(log).topic(name)
+    """Print rows of one partition from an offset.
+
+    Raises:
+        PlanError: There is no such topic or partition.
+        OffsetGone: The rows at the offset were trimmed.
+    """
+    topic = _topic(Log(log), name)
+    _check_partition(topic, partition)
     start = topic.start(partition) if offset is None else offset
     table = topic.read(partition, start, limit)
     if json:
@@ -167,8 +202,12 @@ def read(log: Path, name: str, partition: int, offset: int | None, limit: int, *
 
 
 def tail(log: Path, name: str, count: int, *, follow: bool, json: bool) -> None:
-    """Print the last rows of each partition and, if asked, every new one: ``topic:partition:offset key row``."""
-    topic = Log(log).topic(name)
+    """Print the last rows of each partition and, if asked, every new one: ``topic:partition:offset key row``.
+
+    Raises:
+        PlanError: There is no such topic.
+    """
+    topic = _topic(Log(log), name)
     readers = []
     for partition in range(topic.options.partitions):
         end = topic.end(partition)
@@ -186,11 +225,13 @@ def trim(log: Path, name: str, partition: int | None, before: str) -> None:
     """Forget the rows below an offset of one partition, or older than a time such as ``7d`` in one or all.
 
     Raises:
-        PlanError: It is neither, or an offset of several partitions.
+        PlanError: It is neither, or an offset of several partitions; or there is no such topic or partition.
     """
-    topic = Log(log).topic(name)
+    topic = _topic(Log(log), name)
     age_us = None if before.isascii() and before.isdecimal() else duration_us(before, "--before")
     count = topic.options.partitions
+    if partition is not None:
+        _check_partition(topic, partition)
     if age_us is None and partition is None and count > 1:
         raise PlanError(
             f"--before {before}: {name} has {count} partitions, each with offsets of its own; --partition N"
@@ -206,9 +247,12 @@ def verify(log: Path, names: Sequence[str]) -> None:
     """Check every byte of topics; print each damage.
 
     Raises:
-        LogError: There is any.
+        PlanError: There is no topic of one of the names; none was looked at.
+        LogError: There is any damage.
     """
     opened = Log(log)
+    for name in names:
+        _check_there(opened, name)
     found = 0
     for name in names or opened.topics():
         try:
@@ -229,13 +273,40 @@ def delete(log: Path, name: str, *, yes: bool) -> None:
     """Delete a topic and all of its rows.
 
     Raises:
-        PlanError: It was not confirmed.
+        PlanError: It was not confirmed, or there is no such topic.
     """
+    opened = Log(log)
+    _check_there(opened, name)
     if not yes:
-        rows = Log(log).topic(name).describe().rows
+        rows = opened.topic(name).describe().rows
         raise PlanError(f"this deletes {rows:,} rows of {name} for ever; say so: thalweg topic delete {name} --yes")
-    Log(log).delete(name)
+    opened.delete(name)
     print(f"{name} is deleted", file=sys.stderr)
+
+
+def _topic(log: Log, name: str) -> Topic:
+    _check_there(log, name)
+    return log.topic(name)
+
+
+def _check_there(log: Log, name: str) -> None:
+    """Raise where a command names what is not there: that is a mistake of the command, not of the log."""
+    names = log.topics()
+    if name not in names:
+        raise PlanError(f'there is no topic "{name}" in {log.path}; {near(name, names)}')
+
+
+def _check_file(path: Path, note: str) -> None:
+    if not path.exists():
+        there = sorted(other.name for other in path.parent.glob("*")) if path.parent.is_dir() else []
+        raise PlanError(f"there is no file {path}; {near(path.name, there)}{note}")
+
+
+def _check_partition(topic: Topic, partition: int) -> None:
+    count = topic.options.partitions
+    if partition >= count:
+        there = "only partition 0" if count == 1 else f"the partitions 0 to {count - 1}"
+        raise PlanError(f'the topic "{topic.name}" has {there}, and no {partition}')
 
 
 def _options(options: TopicOptions) -> dict[str, Any]:  # text, numbers and truth values
@@ -248,6 +319,7 @@ def _options(options: TopicOptions) -> dict[str, Any]:  # text, numbers and trut
         "retention": None if options.retention_us is None else duration_text(options.retention_us),
         "retention_bytes": options.retention_bytes,
         "compact": options.compact,
+        "drift": options.drift,
     }
 
 
@@ -267,6 +339,7 @@ def _schema(given: str) -> Schema:
         return schema_of(getattr(module, name))
     if given.endswith(".py"):
         raise PlanError(f"--schema {given}: name the class in it, as in {given}:Click")
+    _check_file(Path(given), "")
     found = files(given).schema()
     if found is None:
         raise PlanError(f"--schema {given}: it has no rows to see the columns by; name a class: PROGRAM.py:CLASS")

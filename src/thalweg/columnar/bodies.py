@@ -1,7 +1,8 @@
 r"""Rows that arrive together, as one message, decoded so strictly that each is taken or refused by its place.
 
 Three forms: NDJSON, a JSON array, an Arrow stream. A message that cannot be cut into rows is refused as a
-whole; a row that is no row of the schema is refused alone.
+whole; a row that is no row of the schema is refused alone, also where it has a field that the schema
+lacks: it would be lost.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from thalweg.columnar.decoded import Decoded, is_utf8
 from thalweg.columnar.json_lines import bare
 from thalweg.columnar.json_rows import DEEPEST, depth
 from thalweg.columnar.json_shape import elements_at_most
+from thalweg.core.errors import near
 from thalweg.core.schema import Schema
 
 _OPEN = 0x7B  # {
@@ -29,12 +31,24 @@ class UnreadableError(ValueError):
     """A message is not what its form asks for, so that no row of it can be told from the next."""
 
 
+class UnknownColumnError(ValueError):
+    """A message has a column that the schema does not have.
+
+    Attributes:
+        column: Its name, with those of the structs that it is in.
+    """
+
+    def __init__(self, message: str, column: str) -> None:
+        super().__init__(message)
+        self.column = column
+
+
 class TooManyRowsError(ValueError):
     """A message has more rows than are taken at once."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class BodyBounds:
     """How large a message may be once it is inflated.
 
     Attributes:
@@ -97,9 +111,10 @@ class RowsDecoder:
         ({'n': [1]}, [(1, 'n'), (2, 'n')])
     """
 
-    def __init__(self, schema: Schema, bounds: Bounds = Bounds()) -> None:  # it is frozen
+    def __init__(self, schema: Schema, bounds: BodyBounds = BodyBounds()) -> None:  # it is frozen
         self._bounds = bounds
-        self._json = JsonDecoder(schema)
+        self._columns = _fields(schema.arrow)
+        self._json = JsonDecoder(schema, unknown="refuse")
         self._conformer = Conformer(schema)
 
     def lines(self, text: bytes) -> Body:
@@ -130,6 +145,7 @@ class RowsDecoder:
 
         Raises:
             UnreadableError: It is no whole stream, or of a kind that is not taken here.
+            UnknownColumnError: It has a column that the schema lacks, or one twice.
             TooManyRowsError: It has more rows than are allowed.
         """
         try:
@@ -138,6 +154,8 @@ class RowsDecoder:
             raise TooManyRowsError(str(error)) from error
         except StreamError as error:
             raise UnreadableError(str(error)) from error
+        for given in batches[:1]:  # all have one schema
+            _check_names(_fields(given.schema), self._columns)
         refused: list[RefusedRow] = []
         kept = []
         total = 0
@@ -187,6 +205,39 @@ class RowsDecoder:
         return Body(decoded.data, len(decoded), tuple(refused))
 
 
+def _check_names(
+    given: Sequence[tuple[str, pa.DataType]], known: Sequence[tuple[str, pa.DataType]], path: str = ""
+) -> None:
+    """Check the columns of a message, and the fields of structs in them, by name.
+
+    Raises:
+        UnknownColumnError: One is not known, or is there twice.
+    """
+    types = dict(known)
+    seen: set[str] = set()
+    for name, kind in given:
+        if name not in types:
+            raise UnknownColumnError(f"unknown column; {near(name, types)}", f"{path}{name}")
+        if name in seen:
+            raise UnknownColumnError("two columns have this name", f"{path}{name}")
+        seen.add(name)
+        inner, wanted = _item(kind), _item(types[name])
+        if pa.types.is_struct(inner) and pa.types.is_struct(wanted):
+            _check_names(_fields(inner), _fields(wanted), f"{path}{name}.")
+
+
+def _fields(of: pa.Schema | pa.StructType) -> list[tuple[str, pa.DataType]]:
+    return [(field.name, field.type) for field in of]
+
+
+def _item(kind: pa.DataType) -> pa.DataType:
+    """Return the type of what is in a list, however deep; another type as it is."""
+    t = pa.types
+    while t.is_list(kind) or t.is_large_list(kind) or t.is_fixed_size_list(kind):
+        kind = kind.value_type
+    return kind
+
+
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -219,7 +270,7 @@ def elements(text: bytes, most: int) -> list[bytes]:
 def too_deep(texts: Sequence[bytes], most: int) -> list[int]:
     """Return the indices of the JSON texts that are nested deeper than allowed."""
     # What is opened is closed as well, or it is no JSON.
-    if len(max(texts, key=len, default=b"")) <= 2 * most:
+    if max(map(len, texts), default=0) <= 2 * most:
         return []
     return [
         row

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from thalweg.columnar.bodies import (
     Body,
-    Bounds,
+    BodyBounds,
     RefusedRow,
     RowsDecoder,
     TooManyRowsError,
@@ -62,7 +62,7 @@ class EventDecoder:
         [{'id': 'a', 'n': 5}]
     """
 
-    def __init__(self, schema: Schema, bounds: Bounds = Bounds()) -> None:  # noqa: B008  # it is frozen
+    def __init__(self, schema: Schema, bounds: BodyBounds = BodyBounds()) -> None:  # noqa: B008  # it is frozen
         self._bounds = bounds
         self._schema = schema
         self._is_events = schema == EVENT_SCHEMA

@@ -23,7 +23,7 @@ import pyarrow.json
 from thalweg.columnar.conform import Conformer, Mask, by_part, either, masked
 from thalweg.columnar.decoded import Decoded
 from thalweg.columnar.json_lines import bare, is_object, objects_in_order
-from thalweg.columnar.json_rows import JsonFault, JsonRows
+from thalweg.columnar.json_rows import JsonFault, JsonRows, Unknown
 from thalweg.columnar.text import in_years, parse
 from thalweg.core.ports import Rejected
 from thalweg.core.schema import Schema
@@ -41,6 +41,10 @@ class JsonDecoder:
     where it is not one JSON object, has another type in a column, a column twice, or breaks the
     schema's rules.
 
+    Args:
+        schema: What the rows are to be.
+        unknown: What becomes of fields that the schema does not have, in objects inside of rows too.
+
     Raises:
         PlanError: A rule of the schema does not fit its column.
 
@@ -52,10 +56,11 @@ class JsonDecoder:
         ({'n': [1, 2]}, 'x.ndjson:2', 'column "n" takes a whole number (int64), this is the number 1.5')
     """
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, unknown: Unknown = "drop") -> None:
         self._conformer = Conformer(schema)
-        self._rows = JsonRows(schema)
-        self._likely = _likely_decoder(schema)
+        self._rows = JsonRows(schema, unknown)
+        self._likely = _likely_decoder(schema, unknown)
+        self._unknown = "error" if unknown == "refuse" else "ignore"  # as Arrow's reader calls it
         self._target = pa.schema([pa.field(field.name, field.type) for field in schema])
         self._direct = pa.schema([pa.field(field.name, _read_as(field.type, False)) for field in schema])
         self._as_text = pa.schema([pa.field(field.name, _read_as(field.type, True)) for field in schema])
@@ -168,7 +173,7 @@ class JsonDecoder:
         """Read lines that were checked to be an object each; the mask names rows that are out of bounds."""
         for by_text in (True,) if self._by_text else (False, True):
             schema = self._as_text if by_text else self._direct
-            table = _read_arrow(lines, schema)
+            table = _read_arrow(lines, schema, self._unknown)
             if table is None or table.num_rows != count:
                 if schema.equals(self._as_text):
                     break
@@ -193,8 +198,8 @@ class JsonDecoder:
         return pa.RecordBatch.from_arrays(columns, schema=self._target), failed
 
 
-def _read_arrow(lines: bytes, schema: pa.Schema) -> pa.Table | None:
-    options = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+def _read_arrow(lines: bytes, schema: pa.Schema, unknown: str) -> pa.Table | None:
+    options = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=unknown)
     for block_size in (_BLOCK_BYTES, len(lines) + 1):
         # One block is read sooner by one thread.
         reading = pa.json.ReadOptions(use_threads=len(lines) > block_size, block_size=block_size)
@@ -256,26 +261,26 @@ def _read_as(given: pa.DataType, times_as_text: bool) -> pa.DataType:
     return pa.string() if as_text else given
 
 
-def _likely_decoder(schema: Schema) -> msgspec.json.Decoder[Any]:
+def _likely_decoder(schema: Schema, unknown: Unknown) -> msgspec.json.Decoder[Any]:
     try:
-        return msgspec.json.Decoder(_likely_struct([(field.name, field.type) for field in schema]))
+        return msgspec.json.Decoder(_likely_struct([(field.name, field.type) for field in schema], unknown))
     except (ValueError, TypeError):  # a name that msgspec cannot have
         return msgspec.json.Decoder(dict[str, Any])
 
 
-def _likely_struct(fields: Sequence[tuple[str, pa.DataType]]) -> type[msgspec.Struct]:
-    members = [(f"f{place}", _likely_type(given), None) for place, (_, given) in enumerate(fields)]
+def _likely_struct(fields: Sequence[tuple[str, pa.DataType]], unknown: Unknown) -> type[msgspec.Struct]:
+    members = [(f"f{place}", _likely_type(given, unknown), None) for place, (_, given) in enumerate(fields)]
     names = {f"f{place}": name for place, (name, _) in enumerate(fields)}
-    return msgspec.defstruct("Line", members, rename=names, gc=False)
+    return msgspec.defstruct("Line", members, rename=names, gc=False, forbid_unknown_fields=unknown == "refuse")
 
 
-def _likely_type(given: pa.DataType) -> Any:
+def _likely_type(given: pa.DataType, unknown: Unknown) -> Any:
     """Return a Python type whose JSON is about that of an Arrow type, or null."""
     t = pa.types
     if t.is_list(given):
-        return list[_likely_type(given.value_type)] | None  # type: ignore[misc]  # a type made at run time
+        return list[_likely_type(given.value_type, unknown)] | None  # type: ignore[misc]  # a type made at run time
     if t.is_struct(given):
-        return _likely_struct([(field.name, field.type) for field in given]) | None
+        return _likely_struct([(field.name, field.type) for field in given], unknown) | None
     if t.is_boolean(given):
         return bool | None
     if t.is_integer(given) or t.is_duration(given):

@@ -2,7 +2,7 @@
 
 Strict, because nothing is coerced silently: a fraction is no integer, a number is no text, a name
 may stand in an object once, NaN is no JSON (a float column takes it as the text ``"NaN"``).
-Columns that the schema does not have must be valid JSON and are otherwise not looked at.
+Fields that the schema does not have must be valid JSON; whether they may be there is the caller's choice.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any, Never
+from typing import Any, Literal, Never, TypeAlias
 
 import pyarrow as pa
 
 from thalweg.columnar.rules import shown
 from thalweg.columnar.text import could_be, parse, wanted
+from thalweg.core.errors import near
 from thalweg.core.schema import Schema
+
+Unknown: TypeAlias = Literal["drop", "refuse"]
+"""What becomes of a field that the schema does not have: it is left out, or its row is refused."""
 
 DEEPEST = 200
 """How deep lists and objects may be nested in a line."""
@@ -50,6 +54,10 @@ class _Members(list[tuple[str, Any]]):
 class JsonRows:
     """Decodes lines of a schema one at a time.
 
+    Args:
+        schema: What the rows are to be.
+        unknown: What becomes of fields that the schema does not have.
+
     Example:
         >>> from thalweg.core.schema import Field
         >>> rows = JsonRows(Schema((Field("n", pa.int64()),)))
@@ -57,8 +65,9 @@ class JsonRows:
         {'n': 5}
     """
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, unknown: Unknown = "drop") -> None:
         self._fields = tuple((field.name, field.type) for field in schema)
+        self._unknown = unknown
 
     def decode(self, line: bytes) -> dict[str, Any]:
         """Return the columns that a line gives, as values that Arrow takes for the schema's types.
@@ -69,7 +78,7 @@ class JsonRows:
         value = read_value(line)
         if not isinstance(value, _Members):
             raise JsonFault(f"a row is a JSON object, this is {_kind(value)}")
-        return _struct(value, self._fields)
+        return _struct(value, self._fields, "", self._unknown)
 
 
 def read_value(line: bytes) -> Any:
@@ -115,8 +124,14 @@ def depth(line: bytes, at_most: int = DEEPEST) -> int:
     return deepest
 
 
-def convert_value(value: Any, target: pa.DataType, column: str) -> Any:
+def convert_value(value: Any, target: pa.DataType, column: str, unknown: Unknown = "drop") -> Any:
     """Return what Arrow takes for a type, from a value of ``read_value``.
+
+    Args:
+        value: The value.
+        target: The type.
+        column: Its name, for messages.
+        unknown: What becomes of fields of an object that the type does not have.
 
     Raises:
         JsonFault: The value is not one of that type.
@@ -125,9 +140,9 @@ def convert_value(value: Any, target: pa.DataType, column: str) -> Any:
     if value is None:
         return None
     if t.is_list(target) and isinstance(value, list) and not isinstance(value, _Members):
-        return [convert_value(item, target.value_type, column) for item in value]
+        return [convert_value(item, target.value_type, column, unknown) for item in value]
     if t.is_struct(target) and isinstance(value, _Members):
-        return _struct(value, tuple((field.name, field.type) for field in target), f"{column}.")
+        return _struct(value, tuple((field.name, field.type) for field in target), f"{column}.", unknown)
     if t.is_boolean(target) and isinstance(value, bool):
         return value
     if isinstance(value, _Number):
@@ -137,14 +152,18 @@ def convert_value(value: Any, target: pa.DataType, column: str) -> Any:
     raise _mismatch(value, target, column)
 
 
-def _struct(members: _Members, fields: tuple[tuple[str, pa.DataType], ...], path: str = "") -> dict[str, Any]:
+def _struct(
+    members: _Members, fields: tuple[tuple[str, pa.DataType], ...], path: str, unknown: Unknown
+) -> dict[str, Any]:
     types = dict(fields)
     row: dict[str, Any] = {}
     for name, value in members:
         if name in types:
             if name in row:
                 raise JsonFault(f'the name "{path}{name}" stands twice in one object', f"{path}{name}")
-            row[name] = convert_value(value, types[name], f"{path}{name}")
+            row[name] = convert_value(value, types[name], f"{path}{name}", unknown)
+        elif unknown == "refuse":
+            raise JsonFault(f"unknown field {shown(name)}; {near(name, types)}", f"{path}{name:.80}")
     return row
 
 

@@ -30,6 +30,7 @@ from thalweg.columnar.decode_table import DamagedTableError, table_batches, tabl
 from thalweg.columnar.decoded import Decoded
 from thalweg.columnar.infer import SAMPLE_ROWS, infer_csv, infer_json
 from thalweg.columnar.inflate import InflatedFile
+from thalweg.columnar.json_rows import Unknown
 from thalweg.columnar.runs import RUN_BYTES, Cursor, DamagedTextError, Run, Runs, TextDecoder, one_by_one
 from thalweg.core.clock import Clock, SystemClock
 from thalweg.core.errors import SourceError
@@ -78,6 +79,7 @@ class OpenFiles:
     follow: bool
     path: str
     clock: Clock = SystemClock()  # noqa: RUF009  # it holds nothing
+    unknown: Unknown = "drop"  # fields of JSON that the schema does not have
 
     def partitions(self) -> Sequence[str]:
         """Return the one partition's name."""
@@ -263,7 +265,7 @@ class _TextReader:
 
     def __init__(self, file: Found, source: OpenFiles, place: dict[str, Any]) -> None:
         self.file = file
-        self._follow, self._clock = source.follow, source.clock
+        self._follow, self._clock, self._unknown = source.follow, source.clock, source.unknown
         self._bytes = InflatedFile(file.path, file.compression)
         self._skip: int = place.get("skip", 0)
         self._run: Run | None = None
@@ -282,7 +284,7 @@ class _TextReader:
             raise SourceError(
                 f"{self.file.path} has become shorter than what was read of it; restore it, or start afresh"
             )
-        decoder, start = _decoder(self.file, schema, self._bytes)
+        decoder, start = _decoder(self.file, schema, self._bytes, self._unknown)
         if decoder is not None:
             cursor = start if cursor.offset < start.offset else cursor
             self._bytes.seek(cursor.offset)
@@ -455,15 +457,17 @@ def _after_mark(text: InflatedFile) -> Cursor:
     return Cursor(len(_BYTE_ORDER_MARK) if text.read(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK else 0)
 
 
-def _decoder(file: Found, schema: Schema, text: InflatedFile) -> tuple[TextDecoder | None, Cursor]:
+def _decoder(
+    file: Found, schema: Schema, text: InflatedFile, unknown: Unknown = "drop"
+) -> tuple[TextDecoder | None, Cursor]:
     """Return the decoder of a file's rows, and where they start; None while it has no header."""
     try:
         if file.format == "ndjson":
-            return JsonDecoder(schema), _after_mark(text)
+            return JsonDecoder(schema, unknown), _after_mark(text)
         names, start = _header(text)
     except DamagedTextError:
         # Not even the start can be read: the run of rows says so, once it comes to it.
-        return JsonDecoder(schema) if file.format == "ndjson" else CsvDecoder(schema, ()), Cursor()
+        return JsonDecoder(schema, unknown) if file.format == "ndjson" else CsvDecoder(schema, ()), Cursor()
     except ValueError as error:
         raise SourceError(f"{file.path}: the first row is no header: {error}; a CSV file starts with one") from error
     if names and not set(names) & set(schema.names):

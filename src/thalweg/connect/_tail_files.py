@@ -25,7 +25,9 @@ from thalweg.core.ports import Json
 HEAD_BYTES = 1024
 """How many of a file's first bytes go into its print."""
 
-_BEFORE_BYTES = 256
+BEFORE_BYTES = 256
+"""How many of those before the place up to which it was read."""
+
 _ROTATED = re.compile(
     r"(?P<base>.+?)(?:\.(?P<number>\d{1,4})|[.-](?P<date>\d{4}-?\d\d-?\d\d(?:[-_T.]?[\d-]{2,10})?))(?P<packed>\.gz|\.zst)?"
 )
@@ -94,14 +96,14 @@ class Print:
             return False
 
 
-def print_at(bytes_: Bytes, status: os.stat_result, offset: int) -> Print:
-    """Return the print of a file that was read up to an offset."""
-    head, before = min(offset, HEAD_BYTES), min(offset, _BEFORE_BYTES)
+def print_of(first: bytes, before: bytes, status: os.stat_result, offset: int) -> Print:
+    """Return the print of a file that was read up to an offset, given its first bytes and those before the offset."""
+    first, before = first[:HEAD_BYTES], before[-BEFORE_BYTES:]
     return Print(
         status.st_dev,
         status.st_ino,
-        (hash_at(bytes_, 0, head), head),
-        (hash_at(bytes_, offset - before, before), before, offset),
+        (_hash(first), len(first)),
+        (_hash(before), len(before), offset),
         status.st_mtime_ns,
     )
 
@@ -111,7 +113,11 @@ def hash_at(bytes_: Bytes, offset: int, size: int) -> str:
     if not size:
         return ""
     bytes_.seek(offset)
-    return hashlib.blake2b(bytes_.read(size), digest_size=12).hexdigest()
+    return _hash(bytes_.read(size))
+
+
+def _hash(part: bytes) -> str:
+    return hashlib.blake2b(part, digest_size=12).hexdigest() if part else ""
 
 
 class PlainFile:

@@ -17,15 +17,15 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from thalweg.columnar.decode_log_lines import LogLinesDecoder
 from thalweg.columnar.decoded import Decoded
-from thalweg.columnar.inflate import InflatedFile
-from thalweg.columnar.runs import Cursor, Run, Runs
-from thalweg.connect._tail_files import PlainFile, Print, Rotated, find, print_at, rotated_of, status_of
+from thalweg.columnar.runs import Cursor
+from thalweg.connect._tail_files import Print, Rotated, find, rotated_of, status_of
+from thalweg.connect._tail_open import OpenLog
 from thalweg.core.clock import Clock
 from thalweg.core.errors import SourceError
 from thalweg.core.ports import Json, Nothing, Rejected, SourceBatch
@@ -70,103 +70,6 @@ class Surroundings(Protocol):
         ...
 
 
-class _OpenLog:
-    """One file of a log while it is read."""
-
-    def __init__(
-        self, path: str, packed: str | None, cursor: Cursor, decoder: LogLinesDecoder, place: Callable[[int], str]
-    ) -> None:
-        self.path, self.packed = path, packed
-        self._plain = PlainFile(path) if packed is None else None
-        self._packed = None if packed is None else InflatedFile(path, packed)
-        self._decoder = decoder
-        self.status = os.stat(path) if self._plain is None else self._plain.status()
-        self.at = cursor.offset
-        self.seen = self.at  # the greatest size that was seen
-        self.limit: int | None = None
-        self.is_cut = False
-        self.is_copy = False
-        # What is compressed is not gone back in: its first bytes are all of its print.
-        self.print = self._print(cursor.offset)
-        if self._packed is not None:
-            self._packed.seek(cursor.offset)
-        decoder.changed(self.status.st_mtime_ns // 1_000)
-        self._runs = Runs(decoder, self._read, place, cursor)
-
-    @property
-    def cursor(self) -> Cursor:
-        """Where the next run starts."""
-        return self._runs.cursor
-
-    @property
-    def waits(self) -> bool:
-        """Whether a part of a line was read."""
-        return self._runs.waiting_bytes > 0
-
-    def next(self, *, hold: bool) -> Run | None:
-        """Return the next run of rows; ``hold`` waits for the last line's end."""
-        run = self._runs.next(hold=hold and self._packed is None)
-        if run is not None and not self.is_cut:
-            self._look()
-            self.print = self._print(self._runs.cursor.offset)
-        return run
-
-    def unchanged(self, status: os.stat_result) -> bool:
-        """Return whether there is nothing new in the file, which has this status; notes whether it was cut."""
-        if self.is_cut or status.st_size > self.at:
-            return False
-        if status.st_size < self.at or (status.st_mtime_ns != self.status.st_mtime_ns and not self._is_same()):
-            self.is_cut = True
-            return False
-        self.status = status
-        return True
-
-    def close(self) -> None:
-        """Give the file back."""
-        for file in (self._plain, self._packed):
-            if file is not None:
-                file.close()
-
-    def _read(self, size: int) -> bytes:
-        if self._plain is None:
-            assert self._packed is not None, "a file is one or the other"
-            part = self._packed.read(size)
-        elif self.is_cut:
-            return b""
-        else:
-            self._plain.seek(self.at)
-            part = self._plain.read(size if self.limit is None else max(min(size, self.limit - self.at), 0))
-            # Read first and then compared: what was read counts only if it stood behind what was read before.
-            self._look()
-            if self.status.st_size < self.at + len(part) or (part and not self._is_same()):
-                self.is_cut = True
-                return b""
-            self.seen = max(self.seen, self.status.st_size)
-        self.at += len(part)
-        return part
-
-    def _look(self) -> None:
-        if self._plain is not None:
-            self.status = self._plain.status()
-            self._decoder.changed(self.status.st_mtime_ns // 1_000)
-
-    def _is_same(self) -> bool:
-        return self._plain is None or self.print.matches(self._plain)
-
-    def _print(self, offset: int) -> Print:
-        if self._plain is not None:
-            return print_at(self._plain, self.status, offset)
-        if hasattr(self, "print"):
-            return self.print
-        head = InflatedFile(self.path, self.packed)
-        try:
-            size = len(head.read(1024))
-            first = print_at(head, self.status, size)
-        finally:
-            head.close()
-        return Print(first.device, first.inode, first.head, ("", 0, 0), first.changed_ns)
-
-
 @dataclass(frozen=True, slots=True)
 class _Locate:
     name: str
@@ -188,7 +91,7 @@ class TailReader:
         self._generation = int(self._was["generation"]) if self._was else 0
         self._position: Json = position
         self._skip = 0
-        self._now: _OpenLog | None = None
+        self._now: OpenLog | None = None
         self._rows: Decoded | None = None
         self._taken = 0
         self._start = Cursor()
@@ -323,7 +226,7 @@ class TailReader:
             found = find(known, self._path)
             if found is not None:
                 cursor = Cursor(was["offset"], was["line"], was["open"])
-                if self._open(*found, cursor):
+                if self._open(*found, cursor, holds=known):
                     self._skip = was["skip"]
                     return True
                 self._was = was  # renamed meanwhile
@@ -347,19 +250,35 @@ class TailReader:
         self._is_over = self._source.bounded
         return False
 
-    def _open(self, path: str, packed: str | None, cursor: Cursor, known: os.stat_result | None = None) -> bool:
-        """Open a file and make it the one that is read; return whether it is there, and is the one that is known."""
+    def _open(
+        self,
+        path: str,
+        packed: str | None,
+        cursor: Cursor,
+        known: os.stat_result | None = None,
+        holds: Print | None = None,
+    ) -> bool:
+        """Open a file and make it the one that is read; return whether it is there, and is the one that is wanted.
+
+        Args:
+            path: Its name.
+            packed: The suffix of its compression, where it has one.
+            cursor: Where reading starts.
+            known: The status that it has.
+            holds: The print that it has, or is a copy of.
+        """
         try:
-            opened = _OpenLog(path, packed, cursor, self._decoder, self._line)
+            opened = OpenLog(path, packed, cursor, self._decoder, self._line)
         except FileNotFoundError:
             return False
-        if known is not None and not opened.print.is_of(known):
+        # Looked at after it was opened: until then the name may have gone to another file, or the file been cut.
+        if (known is not None and not opened.print.is_of(known)) or (holds is not None and not opened.holds(holds)):
             opened.close()
             return False
         self._adopt(opened)
         return True
 
-    def _adopt(self, opened: _OpenLog) -> None:
+    def _adopt(self, opened: OpenLog) -> None:
         if self._source.bounded and opened.path == self._path:
             opened.limit = opened.status.st_size
         if self._now is not None:
@@ -397,7 +316,7 @@ class TailReader:
         self._is_over = True
         return False
 
-    def _is_quiet(self, now: _OpenLog) -> bool:
+    def _is_quiet(self, now: OpenLog) -> bool:
         if self._source.bounded or now.is_copy or now.packed is not None:
             return True
         clock = self._source.clock
@@ -419,7 +338,7 @@ class TailReader:
             if file.status.st_mtime_ns >= changed_ns and (file.status.st_dev, file.status.st_ino) not in self._past
         ]
 
-    def _follow(self, now: _OpenLog, is_unsure: bool) -> bool:
+    def _follow(self, now: OpenLog, is_unsure: bool) -> bool:
         """Open the file that comes next; names may be changing just now, so they are looked at before and after."""
         for _ in range(_TRIES):
             before = self._names()
@@ -431,7 +350,7 @@ class TailReader:
             if status is None or before != self._names():
                 continue
             try:
-                opened = _OpenLog(path, packed, Cursor(), self._decoder, self._line)
+                opened = OpenLog(path, packed, Cursor(), self._decoder, self._line)
             except FileNotFoundError:
                 continue
             if before != self._names() or not opened.print.is_of(status):
@@ -449,23 +368,30 @@ class TailReader:
         names = [(file.path, file.status.st_ino) for file in rotated_of(self._path)]
         return [*names, (self._path, 0 if status is None else status.st_ino)]
 
-    def _was_cut_unread(self, now: _OpenLog, status: os.stat_result) -> bool:
+    def _was_cut_unread(self, now: OpenLog, status: os.stat_result) -> bool:
         """Return whether a file that was empty was filled, copied and truncated since: its copies come first."""
         changed_ns = now.status.st_mtime_ns
         return (
             not now.at and not now.is_cut and status.st_mtime_ns != changed_ns and bool(self._newer(None, changed_ns))
         )
 
-    def _after_cut(self, now: _OpenLog) -> bool:
+    def _after_cut(self, now: OpenLog) -> bool:
         """Go on after the file that is read was truncated: in its copy, where there is one, else in what it has now."""
-        copy = find(now.print, self._path) if now.at else None
-        if copy is not None and self._open(*copy, now.cursor):
+        names = self._names()
+        # Of all that was read, also of a line that is not whole: a new file may have nothing else yet.
+        known = now.print_at(now.at) if now.at else None
+        copy = None if known is None else find(known, self._path)
+        newer = self._newer(None, now.status.st_mtime_ns)
+        if names != self._names():
+            return False  # names are changing just now; it is looked at again
+        if copy is not None:
+            if not self._open(*copy, now.cursor, holds=known):
+                return False
             assert self._now is not None, "just opened"
             self._now.is_copy = True
             return True
         if now.waits and self._load(hold=False):
             return True
-        newer = self._newer(None, now.status.st_mtime_ns)
         if not self._open_first(newer):
             return False
         self._generation += 1

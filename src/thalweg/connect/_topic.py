@@ -17,6 +17,7 @@ from thalweg.core.ports import EpochWriter, Json, Nothing, OpenSource, Partition
 from thalweg.core.schema import Schema, schema_of
 from thalweg.log import Log, TopicReader
 from thalweg.log import Topic as LogTopic
+from thalweg.log.evolution import is_widened
 from thalweg.log.options import check_name
 
 DEFAULT_LOG: Final = ".thalweg/log"
@@ -80,7 +81,7 @@ class Topic:
                     f'the topic "{self.topic}" has no column "{field.name}"; {near(field.name, found.schema.names)}'
                 )
             has = found.schema[field.name].type
-            if has != field.type and not _widens(has, field.type):
+            if not is_widened(has, field.type):
                 raise PlanError(
                     f'the topic "{self.topic}" has the column "{field.name}" as {has}, the program declares '
                     f"{field.type}; declare {has} and cast it in the program"
@@ -89,10 +90,12 @@ class Topic:
     def check_write(self, schema: Schema) -> None:
         """Raise where rows of a schema cannot be appended to the topic; one that is not there yet will be made.
 
+        A stream that fitted the topic before it evolved still does.
+
         Raises:
             PlanError: The topic has other columns, or allows no nulls where the stream may have some.
         """
-        if (found := self._found()) is not None and (difference := _difference(found.schema, schema)) is not None:
+        if (found := self._found()) is not None and (difference := _difference(found, schema)) is not None:
             raise PlanError(f'the stream cannot be written to the topic "{self.topic}": {difference}')
 
     @overload
@@ -243,13 +246,19 @@ def _writer(target: Topic, request: WriteRequest) -> _Writer:
     except LogError as error:
         raise SinkError(f"{target.describe()} cannot be written: {error}") from error
     # It may have been made since the program was built.
-    if (difference := _difference(found.schema, schema)) is not None:
+    if (difference := _difference(found, schema)) is not None:
         raise SinkError(f"{target.describe()} cannot be written: {difference}")
     return _Writer(found, f"{request.app}/{request.run}")
 
 
-def _difference(topic: Schema, stream: Schema) -> str | None:
-    """Return why a stream's rows are none of a topic's; None where they are."""
+def _difference(topic: LogTopic, stream: Schema) -> str | None:
+    """Return why a stream's rows are none of a topic's; None where they are, or were before it evolved."""
+    if any(_difference_from(schema, stream) is None for schema in topic.history):
+        return None
+    return _difference_from(topic.schema, stream)
+
+
+def _difference_from(topic: Schema, stream: Schema) -> str | None:
     given = {field.name: field for field in stream}
     for field in topic:
         if field.name not in given:
@@ -273,21 +282,13 @@ def _located(place: str, offsets: Sequence[int], row: int) -> str:
     return f"{place}:{offsets[row]}"
 
 
-def _widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
-    """Tell whether every value of a type is one of another."""
-    t = pa.types
-    if t.is_integer(narrow) and t.is_integer(wide):
-        if t.is_signed_integer(narrow) == t.is_signed_integer(wide):
-            return bool(narrow.bit_width <= wide.bit_width)
-        return bool(t.is_unsigned_integer(narrow) and narrow.bit_width < wide.bit_width)
-    return bool(t.is_floating(narrow) and t.is_floating(wide) and narrow.bit_width <= wide.bit_width)
-
-
 def topic(name: str, log: str | os.PathLike[str] = DEFAULT_LOG) -> Topic:
     """Return a topic of the embedded log, to read or to write.
 
     *Reading*: each of the topic's partitions is one; a position is an offset. Without ``schema=`` the
-    rows have the topic's. A run that ends by itself reads what was there when it began. *Writing*: the
+    rows have the topic's. A run that ends by itself reads what was there when it began. Where the topic evolves
+    while it is read, added columns are left out; a value of a widened column that the schema's type cannot
+    hold, or a null where it allows none, makes its row a rejected one. *Writing*: the
     topic is made, with one partition, where there is none; each checkpoint's rows are appended once,
     whatever crashes. A batch, or a run without state, appends its rows anew each time.
 

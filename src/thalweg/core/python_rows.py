@@ -52,13 +52,23 @@ def decode_rows(rows: Sequence[Row], schema: Schema, place: Callable[[int], str]
         return DecodedRows(_batch(rows, schema), place, ())
     except RowError:
         faults = _faults(rows, schema, 0)
-    rejected = [
-        Rejected(place(index), str(error), json.dumps(rows[index], default=_as_json).encode(), error.column)
-        for index, error in faults
-    ]
+    rejected = [Rejected(place(index), str(error), row_json(rows[index]), error.column) for index, error in faults]
     bad = {index for index, _ in faults}
     kept = [index for index in range(len(rows)) if index not in bad]
     return DecodedRows(_batch([rows[index] for index in kept], schema), partial(_kept_place, place, kept), rejected)
+
+
+def row_json(row: object) -> bytes:
+    """Return a row as JSON, for people and to be sent again; what has no form in JSON as Python writes it.
+
+    Example:
+        >>> row_json({"user": "ann", "at": dt.date(2024, 1, 2)})
+        b'{"user": "ann", "at": "2024-01-02"}'
+    """
+    try:
+        return json.dumps(row, default=_as_json).encode()
+    except (TypeError, ValueError, RecursionError):  # names that are no text, or a list within itself
+        return repr(row).encode(errors="backslashreplace")
 
 
 def _kept_place(place: Callable[[int], str], kept: Sequence[int], index: int) -> str:

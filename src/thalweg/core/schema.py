@@ -174,7 +174,7 @@ def normal_type(given: pa.DataType, column: str = "") -> pa.DataType:
 
 
 def _class_fields(cls: type) -> tuple[Field, ...]:
-    hints = _hints(cls)
+    hints = hints_of(cls)
     extra: Mapping[str, Any] = getattr(cls, "model_fields", {})  # pydantic keeps Field(ge=…) apart
     fields = []
     for name, hint in hints.items():
@@ -185,15 +185,23 @@ def _class_fields(cls: type) -> tuple[Field, ...]:
     return tuple(fields)
 
 
-def _hints(cls: type) -> dict[str, Any]:
-    """Return a class's annotations, read where it stands or, for a class within a function, where it is used."""
+def hints_of(cls: type, *, extras: bool = True) -> dict[str, Any]:
+    """Return a class's annotations, read where it stands or, for a class within a function, where it is used.
+
+    Args:
+        cls: The class.
+        extras: Whether ``Annotated`` and the like stay around the types.
+
+    Raises:
+        PlanError: They name something unknown.
+    """
     try:
-        return get_type_hints(cls, include_extras=True)
+        return get_type_hints(cls, include_extras=extras)
     except NameError as error:
         frame = sys._getframe(1)
         while frame is not None:
             try:
-                return get_type_hints(cls, frame.f_globals, frame.f_locals, include_extras=True)
+                return get_type_hints(cls, frame.f_globals, frame.f_locals, include_extras=extras)
             except NameError:
                 frame = frame.f_back  # type: ignore[assignment]  # the last frame's f_back is None
         raise PlanError(f"the annotations of {cls.__name__} name something unknown: {error}") from error

@@ -11,4 +11,5 @@ DEMOS: Final = {
     "clicks": "page views per minute from a log with late and malformed lines",
     "employees": "the highest salary of each department, as functions and as expressions",
     "visits": "the top three visitors, by a full load and by loads of what is new",
+    "logs": "log files and posted lines, counted by level and rule as they are written, with alerts",
 }

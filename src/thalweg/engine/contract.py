@@ -27,6 +27,7 @@ class RunOptions:
         log: The embedded log that gets late and rejected rows, where there is state; ``log`` within it by default.
         until: When to stop: at what is there now, at the end of the input, or (None) when told to.
         max_step_rows: The most rows that one step takes from each partition.
+        memory_bytes: What state may take of the memory; what goes beyond it lives in files. None: no bound.
         checkpoint_us: The time between two checkpoints, in microseconds.
         fresh: Whether outputs are replaced (``batch``).
         clock: Where time comes from.
@@ -38,6 +39,7 @@ class RunOptions:
     log: Path | None = None
     until: Until | None = None
     max_step_rows: int | None = None
+    memory_bytes: int | None = None
     checkpoint_us: int = 1_000_000
     fresh: bool = False
     clock: Clock = field(default_factory=SystemClock)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from thalweg.log.appended import Appended, AppendResult
-from thalweg.log.options import TopicOptions
+from thalweg.log.appended import Appended, AppendResult, RejectedRow
+from thalweg.log.options import Drift, TopicOptions
 from thalweg.log.store import Log
 from thalweg.log.survey import Damage, PartitionInfo, TopicInfo
 from thalweg.log.topic import Topic
@@ -14,9 +14,11 @@ __all__ = [
     "AppendResult",
     "Appended",
     "Damage",
+    "Drift",
     "Log",
     "Maintained",
     "PartitionInfo",
+    "RejectedRow",
     "Topic",
     "TopicInfo",
     "TopicOptions",

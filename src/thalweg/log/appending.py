@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -43,13 +43,16 @@ class Appenders:
         known: Its metadata.
         clock: Gives append times.
         wakes: Wakes readers of this process.
+        rolled: Called with a partition that has got a new segment.
 
     Attributes:
         stats: What the appends cost.
         poison: Why no more may be made.
     """
 
-    def __init__(self, path: Path, known: KnownMetadata, clock: Clock, wakes: Wakes) -> None:
+    def __init__(
+        self, path: Path, known: KnownMetadata, clock: Clock, wakes: Wakes, rolled: Callable[[int], None]
+    ) -> None:
         self.path = path
         self.name = known.current.name
         self.stats = AppendStats()
@@ -57,6 +60,7 @@ class Appenders:
         self._known = known
         self._clock = clock
         self._wakes = wakes
+        self._rolled = rolled
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._room = threading.Condition()
@@ -170,6 +174,7 @@ class Appenders:
                     self.poison,
                     self.stats,
                     lambda: self._wakes.wake(self.name, partition),
+                    lambda: self._rolled(partition),
                 )
             return self._appenders[partition]
 

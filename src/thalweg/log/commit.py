@@ -124,6 +124,7 @@ class Appender:
         poison: Shared by the handle's partitions.
         stats: Shared as well.
         published: Called after each publication, to wake readers of this process.
+        rolled: Called after one with which a new segment was begun.
     """
 
     def __init__(
@@ -134,6 +135,7 @@ class Appender:
         poison: Poison,
         stats: AppendStats,
         published: Callable[[], None],
+        rolled: Callable[[], None],
     ) -> None:
         self.writer = writer
         self._topic = topic
@@ -141,6 +143,7 @@ class Appender:
         self._poison = poison
         self._stats = stats
         self._published = published
+        self._rolled = rolled
         self._lock = threading.Lock()
         self._queue: deque[Request] = deque()
         self._busy = False
@@ -242,6 +245,8 @@ class Appender:
         self._stats.groups += 1
         self._stats.syncs += self.writer.syncs - before
         self._published()
+        if self.writer.end.segment != end.segment:
+            self._rolled()
 
     def _frames(self, group: list[Request], metadata: Metadata, now: int) -> tuple[list[Frame], list[Begun]]:
         """Turn requests into frames; small ones that follow each other become one."""

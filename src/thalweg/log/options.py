@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, TypeAlias, get_args
 
 import pyarrow as pa
 
@@ -15,6 +15,14 @@ NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 MOST_PARTITIONS: Final = 1024
 LEAST_SEGMENT_BYTES: Final = 1024
 MOST_SEGMENT_BYTES: Final = 2**40
+
+
+Drift: TypeAlias = Literal["refuse", "reject", "widen"]
+"""What becomes of an append whose rows do not fit the topic's columns.
+
+``refuse``: none of its rows is appended. ``reject``: those that fit are, the others go to the topic of rejected rows.
+``widen``: the topic gets the columns that are added and the wider types, where that is all that it takes.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,7 @@ class TopicOptions:
         retention_bytes: How many bytes a partition keeps; None: all.
         compact: Whether sealed segments keep the last row of each key only.
         segment_bytes: The length at which a new segment is begun.
+        drift: What becomes of rows whose columns are not the topic's.
     """
 
     partitions: int = 1
@@ -42,6 +51,7 @@ class TopicOptions:
     retention_bytes: int | None = None
     compact: bool = False
     segment_bytes: int = 64 * 2**20
+    drift: Drift = "refuse"
 
     @property
     def route(self) -> str | None:
@@ -62,6 +72,11 @@ def check_name(name: object) -> str:
     return name
 
 
+def rejected_name(topic: str) -> str:
+    """Return the name of the topic that keeps the rows which a topic has rejected."""
+    return f"{topic}.rejected"
+
+
 def check_options(options: TopicOptions, schema: Schema) -> None:
     """Check that options fit each other and the schema.
 
@@ -72,6 +87,8 @@ def check_options(options: TopicOptions, schema: Schema) -> None:
     _whole("segment_bytes", options.segment_bytes, LEAST_SEGMENT_BYTES, MOST_SEGMENT_BYTES)
     if options.retention_bytes is not None:
         _whole("retention_bytes", options.retention_bytes, 1, 2**62)
+    if options.drift not in get_args(Drift):
+        raise LogError(f"drift={options.drift!r}; allowed: {', '.join(get_args(Drift))}")
     if not schema.fields:
         raise LogError("a topic needs at least one column")
     for name in schema.names:

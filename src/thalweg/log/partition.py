@@ -255,6 +255,10 @@ class PartitionWriter:
         self._segment = segment = Segment(self.directory, bases[-1], metadata.number)
         self._file = disk.open_file(segment.path, write=True)
         start = read_start(self.directory)
+        if start > (end.start if end else 0):
+            # Who trimmed may have died, or been refused, before it was on the medium: no end may go by it until it is.
+            write_start(self.directory, start)
+            self._durable_start = start
         if end is None:
             end = End(0, 0, segment.base, segment.first, segment.base, start, 0, metadata.version)
             end = end._replace(append_us=self._last_append(bases, metadata))

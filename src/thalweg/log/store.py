@@ -9,17 +9,19 @@ from typing import Final
 
 from thalweg.core.clock import Clock, SystemClock
 from thalweg.core.duration import duration_us
+from thalweg.core.envelope import ERROR_SCHEMA
 from thalweg.core.errors import LogError, PlanError, near
 from thalweg.core.event import EVENT_SCHEMA
 from thalweg.core.schema import Schema, schema_of
 from thalweg.log import disk
 from thalweg.log.metadata import FILE as METADATA
 from thalweg.log.metadata import Metadata, read_metadata
-from thalweg.log.options import NAME, TopicOptions, check_name, check_options
+from thalweg.log.options import NAME, Drift, TopicOptions, check_name, check_options, rejected_name
 from thalweg.log.places import delete_topic, is_deleted, make_topic, sweep
 from thalweg.log.refused import told
 from thalweg.log.topic import Topic
 from thalweg.log.topic_reader import Wakes
+from thalweg.log.upkeep import Maintained
 
 _DEFAULT: Final = ".thalweg/log"
 
@@ -30,6 +32,8 @@ class Log:
     Args:
         path: The directory.
         clock: Gives the times of appends.
+        upkeep: Whether retention, sealing and compaction happen by themselves after appends; ``maintain`` does them in
+            any case.
 
     Example:
         >>> import tempfile
@@ -39,9 +43,10 @@ class Log:
         (['clicks'], 1)
     """
 
-    def __init__(self, path: str | Path = _DEFAULT, *, clock: Clock | None = None) -> None:
+    def __init__(self, path: str | Path = _DEFAULT, *, clock: Clock | None = None, upkeep: bool = True) -> None:
         self.path = Path(path)
         self._clock: Clock = clock or SystemClock()
+        self._upkeep = upkeep
         self._wakes = Wakes()
         self._open: list[Topic] = []
 
@@ -59,8 +64,9 @@ class Log:
         retention_bytes: int | None = None,
         compact: bool = False,
         segment_bytes: int = 64 * 2**20,
+        drift: Drift = "refuse",
     ) -> Topic:
-        """Create a topic, or return the one that is there if it is the same.
+        """Create a topic, or return the one that is there if it is the same, or has evolved from it.
 
         Args:
             name: Its name: a letter or digit, then letters, digits and ``_ . -``.
@@ -74,6 +80,9 @@ class Log:
             retention_bytes: How many bytes a partition keeps; None: all.
             compact: Whether sealed segments keep the last row of each key only.
             segment_bytes: The length at which a new segment is begun.
+            drift: What becomes of an append whose rows do not fit the topic's columns. ``refuse``: none of them is
+                appended. ``reject``: those that fit are; the others are kept in the topic ``<name>.rejected``, with
+                their reasons. ``widen``: columns that are added and wider types change the topic; the rest is refused.
 
         Raises:
             LogError: It cannot be, or is there with another schema or other options.
@@ -91,10 +100,13 @@ class Log:
                 retention_bytes=retention_bytes,
                 compact=compact,
                 segment_bytes=segment_bytes,
+                drift=drift,
             )
         except PlanError as error:
             raise LogError(f'the topic "{name}" cannot be created: {error.message}') from error
         check_options(options, columns)
+        if drift == "reject":
+            self._rejected(name)  # first, so that there is a place for what is rejected as soon as there is a topic
         if not _is_topic(self.path / name):
             self._make(Metadata(name, secrets.randbits(64), options, (columns,)))
         topic = self.topic(name)
@@ -116,7 +128,7 @@ class Log:
                 raise FileNotFoundError
         except (FileNotFoundError, NotADirectoryError) as error:
             raise LogError(f'there is no topic "{name}" in {self.path}; {near(name, self.topics())}') from error
-        topic = Topic(self.path / name, metadata, self._clock, self._wakes)
+        topic = Topic(self.path / name, metadata, self._clock, self._wakes, self._rejected, upkeep=self._upkeep)
         self._open.append(topic)
         return topic
 
@@ -139,6 +151,43 @@ class Log:
         with told(f'deleting the topic "{name}" in {self.path}'):
             delete_topic(self.path / name)
 
+    def maintain(self) -> dict[str, Maintained]:
+        """Do upkeep of all topics now, as ``Topic.maintain`` does; who serves topics that get no appends calls it.
+
+        Returns:
+            What was done, by topic.
+
+        Raises:
+            LogError: Upkeep of some topic failed; that of the others is done.
+        """
+        done: dict[str, Maintained] = {}
+        failed: list[LogError] = []
+        for name in self.topics():
+            try:
+                topic = Topic(
+                    self.path / name,
+                    read_metadata(self.path / name),
+                    self._clock,
+                    self._wakes,
+                    self._rejected,
+                    upkeep=False,
+                )
+            except FileNotFoundError:
+                continue  # deleted just now
+            except LogError as error:
+                failed.append(error)
+                continue
+            try:
+                done[name] = topic.maintain()
+            except LogError as error:
+                if name in self.topics():
+                    failed.append(error)
+            finally:
+                topic.close()
+        if failed:
+            raise LogError("; ".join(map(str, failed))) from failed[0]
+        return done
+
     def close(self) -> None:
         """Close the files of all handles that came from here."""
         for topic in self._open:
@@ -150,6 +199,10 @@ class Log:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _rejected(self, topic: str) -> Topic:
+        """Return the topic of a topic's rejected rows, which is made where there is none."""
+        return self.create(rejected_name(topic), ERROR_SCHEMA, time="time")
 
     def _make(self, metadata: Metadata) -> None:
         with told(f'creating the topic "{metadata.name}" in {self.path}'):
@@ -180,7 +233,7 @@ def _check_same(topic: Topic, options: TopicOptions, schema: Schema) -> None:
         for name in TopicOptions.__slots__
         if getattr(topic.options, name) != getattr(options, name)
     ]
-    if topic.schema != schema:
+    if schema not in topic.history:
         differences.append(f"its columns are ({topic.schema}), not ({schema})")
     if differences:
         raise LogError(

@@ -80,12 +80,14 @@ class TopicInfo:
         schema: Its columns.
         options: Its options.
         partitions: Each partition.
+        upkeep_failure: Why upkeep that this handle began by itself failed, and was not done since; None: it did not.
     """
 
     name: str
     schema: Schema
     options: TopicOptions
     partitions: tuple[PartitionInfo, ...]
+    upkeep_failure: str | None = None
 
     @property
     def rows(self) -> int:

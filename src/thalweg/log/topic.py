@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,18 +16,20 @@ from thalweg.log import disk
 from thalweg.log.appended import Appended, AppendResult
 from thalweg.log.appending import Appenders, Part
 from thalweg.log.commit import AppendStats, Request
-from thalweg.log.evolution import check_change
+from thalweg.log.drift import SortedOut, envelopes
+from thalweg.log.evolution import changes, check_change
+from thalweg.log.fitting import Fitting
+from thalweg.log.keeper import Keeper
 from thalweg.log.known import KnownMetadata
 from thalweg.log.layout import writer_key
 from thalweg.log.metadata import FILE, Metadata, read_metadata, write_metadata
 from thalweg.log.options import TopicOptions, check_options
-from thalweg.log.places import MAINTENANCE
 from thalweg.log.reading import PartitionReader
 from thalweg.log.refused import told
-from thalweg.log.rows import table_of
+from thalweg.log.rows import widened
 from thalweg.log.survey import Damage, TopicInfo, damages, is_stale, offset_at, partition_info, published_end
 from thalweg.log.topic_reader import TopicReader, Wakes
-from thalweg.log.upkeep import Maintained, Upkeep
+from thalweg.log.upkeep import Maintained
 
 
 class Topic:
@@ -41,14 +43,27 @@ class Topic:
         path: Its directory.
     """
 
-    def __init__(self, path: Path, metadata: Metadata, clock: Clock, wakes: Wakes) -> None:
+    def __init__(
+        self,
+        path: Path,
+        metadata: Metadata,
+        clock: Clock,
+        wakes: Wakes,
+        open_rejected: Callable[[str], Topic],
+        *,
+        upkeep: bool,
+    ) -> None:
         self.name = metadata.name
         self.path = path
         self._known = KnownMetadata(path, metadata)
-        self._appenders = Appenders(path, self._known, clock, wakes)
+        self._appenders = Appenders(path, self._known, clock, wakes, lambda partition: self._keeper.rolled(partition))
+        self._keeper = Keeper(path, self._appenders, self._known, clock, by_itself=upkeep)
+        self._fitting = Fitting(self._known, clock, self._change, self._keep_rejected)
         self._clock = clock
         self._wakes = wakes
         self._looked: set[int] = set()
+        self._open_rejected = open_rejected
+        self._of_rejected: Topic | None = None
 
     @property
     def stats(self) -> AppendStats:
@@ -59,6 +74,11 @@ class Topic:
     def schema(self) -> Schema:
         """The columns, with their rules, as this handle knows them; ``refresh`` asks again."""
         return self._known.current.schema
+
+    @property
+    def history(self) -> tuple[Schema, ...]:
+        """All the schemas that the topic has had, oldest first."""
+        return self._known.current.schemas
 
     @property
     def options(self) -> TopicOptions:
@@ -77,6 +97,10 @@ class Topic:
     def append(self, rows: object, partition: int | None = None) -> list[Appended]:
         """Append rows; they are durable when it returns.
 
+        Rows that are not of the topic's columns are refused, rejected or widen the topic, as its ``drift`` says.
+        Rejected ones are durable before the others, in the topic ``<name>.rejected``; where the others cannot be
+        appended then, and are appended again, they are there twice.
+
         Args:
             rows: A list of dicts, an Arrow table or batch, a Polars frame, or anything with ``__arrow_c_stream__``.
             partition: Where to; None: as the key says, and for a topic without key each append whole to the next one.
@@ -85,7 +109,7 @@ class Topic:
             Partition, first offset and count of what was appended; rows whose id is a repeat are not among them.
 
         Raises:
-            RowsRefused: A row does not fit; none was appended.
+            RowsRefused: A row does not fit, or is too long; none was appended.
             NoSpace: The disk is full; nothing was appended (with several partitions: in those that are not yet full).
             WriterPoisoned: A write or sync failed, now or before; open the topic anew.
             LogDamaged: What is stored is not what was written.
@@ -100,18 +124,17 @@ class Topic:
             >>> orders.read(offset=1).to_pylist()
             [{'user': 'bob', 'price': 4.5}]
         """
-        metadata = self._known.current
-        requests = self._append(table_of(rows, metadata.schema), metadata, partition)
+        fitted, metadata = self._fitting.fit(rows)
+        requests = self._append(fitted.table, metadata, partition)
         return [_appended(part, request) for part, request in requests if request.count]
 
-    def append_unique(self, rows: pa.Table, partition: int | None = None) -> AppendResult:
+    def append_unique(self, rows: object, partition: int | None = None) -> AppendResult:
         """Append rows and say what became of each; as ``append`` otherwise.
 
         Shape: ``offsets`` and ``partitions`` have one value per row.
         """
-        metadata = self._known.current
-        table = table_of(rows, metadata.schema)
-        requests = self._append(table, metadata, partition)
+        fitted, metadata = self._fitting.fit(rows)
+        requests = self._append(fitted.table, metadata, partition)
         found: list[pa.Table] = []
         for part, request in requests:
             count = request.rows
@@ -119,21 +142,21 @@ class Topic:
             offsets = pa.array(request.offsets(), pa.int64())
             found.append(pa.table({"row": indices, "offset": offsets, "partition": pa.repeat(part.partition, count)}))
         if not found:
-            return AppendResult([], pa.nulls(0, pa.int64()), pa.nulls(0, pa.int64()), pa.nulls(0, pa.int32()))
+            return _result([], pa.nulls(0, pa.int64()), pa.nulls(0, pa.int32()), fitted)
         whole = pa.concat_tables(found).sort_by("row").combine_chunks()
-        offsets = whole["offset"].combine_chunks()
-        return AppendResult(
+        return _result(
             [_appended(part, request) for part, request in requests if request.count],
-            pc.indices_nonzero(offsets.is_null()).cast(pa.int64()),
-            offsets,
+            whole["offset"].combine_chunks(),
             whole["partition"].combine_chunks().cast(pa.int32()),
+            fitted,
         )
 
     def append_epoch(self, writer: str, epoch: int, rows: pa.Table) -> list[Appended]:
         """Append a writer's rows of an epoch, once.
 
         Each partition gets the epoch with one frame, also one without rows, and drops it if it has this or a later
-        epoch of the writer: so an epoch that was interrupted is sent again whole.
+        epoch of the writer: so an epoch that was interrupted is sent again whole. Whatever the topic's ``drift`` says,
+        rows that do not fit are refused: an epoch is appended whole.
 
         Args:
             writer: Who writes; a name that stays the same over restarts.
@@ -148,8 +171,7 @@ class Topic:
         """
         if not isinstance(epoch, int) or epoch < 1:
             raise LogError(f"epoch={epoch!r}; allowed: a whole number from 1")
-        metadata = self._known.current
-        table = table_of(rows, metadata.schema)
+        table, metadata = self._fitting.fit_whole(rows)
         parts = {part.partition: part for part in self._appenders.parts(table, metadata, None)}
         empty = table.slice(0, 0)
         every = [parts.get(p, Part(p, empty, None)) for p in range(metadata.options.partitions)]
@@ -188,7 +210,9 @@ class Topic:
             while limit > 0 and (rows := reader.read(limit)) is not None:
                 found.append(rows.batch)
                 limit -= len(rows)
-            return pa.Table.from_batches(found, self._known.current.schema.arrow)
+            # The topic may have evolved between two of them.
+            arrow = self._known.current.schema.arrow
+            return pa.Table.from_batches([widened(batch, arrow) for batch in found], arrow)
         finally:
             reader.close()
 
@@ -267,11 +291,30 @@ class Topic:
             NoSpace: The disk is full.
             LogError: The disk refused, or a write or sync failed before.
         """
-        self._appenders.poison.check(self.name)
+        columns = self._columns(schema)
+        self._change(lambda _: columns)
+
+    def changes(self, schema: object) -> tuple[str, ...]:
+        """Return what ``evolve`` would change, a line each; nothing where the schema is the present one.
+
+        Raises:
+            SchemaChange: It cannot follow the present one.
+            LogError: As for ``refresh``.
+        """
+        columns, now = self._columns(schema), self._known.refresh()
+        check_change(self.name, now.schema, columns)
+        check_options(now.options, columns)
+        return changes(now.schema, columns)
+
+    def _columns(self, schema: object) -> Schema:
         try:
-            columns = schema_of(schema)
+            return schema_of(schema)
         except PlanError as error:
             raise SchemaChange(f'the topic "{self.name}" cannot evolve: {error.message}') from error
+
+    def _change(self, follow: Callable[[Schema], Schema]) -> None:
+        """Give the topic the schema that follows the present one; no one else appends or evolves meanwhile."""
+        self._appenders.poison.check(self.name)
         with (
             told(f'evolving the topic "{self.name}" in {self.path.parent}', self._appenders.poison),
             ExitStack() as locks,
@@ -280,17 +323,25 @@ class Topic:
             for writer in writers:
                 locks.enter_context(writer.session())
             metadata = self._known.refresh()
+            columns = follow(metadata.schema)
             if columns == metadata.schema:
-                return
-            check_change(self.name, metadata.schema, columns)
-            check_options(metadata.options, columns)
-            write_metadata(self.path, metadata.evolved(columns))
-            self._known.current = metadata.evolved(columns)
+                # Who gave the topic these columns may have failed before they were on the medium.
+                disk.sync_directory(self.path)
+            else:
+                check_change(self.name, metadata.schema, columns)
+                check_options(metadata.options, columns)
+                metadata = metadata.evolved(columns)
+                write_metadata(self.path, metadata)
+                self._known.current = metadata
             for writer in writers:
-                writer.evolved(metadata.version + 1)
+                if writer.end.schema_version != metadata.version:
+                    writer.evolved(metadata.version)
 
     def maintain(self) -> Maintained:
-        """Do upkeep once: remove what has outlived its retention, rewrite sealed segments, compact by key.
+        """Do upkeep now: remove what has outlived its retention, rewrite sealed segments, compact by key.
+
+        It happens by itself when an append has begun a new segment. A topic that nobody appends to loses what has
+        outlived its retention here alone.
 
         Safe beside appenders and readers of any process; waits for another that maintains the topic.
 
@@ -300,17 +351,7 @@ class Topic:
             LogError: The disk refused, or a write or sync failed before.
         """
         self._appenders.poison.check(self.name)
-        done = Maintained()
-        with told(f'upkeep of the topic "{self.name}" in {self.path.parent}', self._appenders.poison):
-            fd = disk.open_file(self.path / MAINTENANCE, write=True, create=True)
-            try:
-                with disk.locked(fd):
-                    for partition in range(self.options.partitions):
-                        writer = self._appenders.appender(partition).writer
-                        done += Upkeep(writer, self._known.current, self._clock.now_us()).run()
-            finally:
-                disk.close(fd)
-        return done
+        return self._keeper.maintain()
 
     def verify(self) -> list[Damage]:
         """Read every byte that is stored and return what is damaged; nothing is changed."""
@@ -338,11 +379,20 @@ class Topic:
                 found.append(partition_info(self._directory(partition), self._known.current.number, reader.end()))
             finally:
                 reader.close()
-        return TopicInfo(self.name, self.schema, self.options, tuple(found))
+        return TopicInfo(self.name, self.schema, self.options, tuple(found), self._keeper.failure)
 
     def close(self) -> None:
-        """Close the files that appending has opened."""
+        """Close the files that appending has opened; upkeep that is going on ends with the segment at hand."""
+        self._keeper.stop()
         self._appenders.close()
+        if self._of_rejected is not None:
+            self._of_rejected.close()
+            self._of_rejected = None
+
+    def _keep_rejected(self, found: SortedOut, now_us: int) -> None:
+        if self._of_rejected is None:
+            self._of_rejected = self._open_rejected(self.name)
+        self._of_rejected.append(envelopes(self.name, found, now_us))
 
     def _append(self, table: pa.Table, metadata: Metadata, partition: int | None) -> list[tuple[Part, Request]]:
         return self._appenders.commit(self._appenders.parts(table, metadata, partition), metadata)
@@ -383,6 +433,22 @@ class Topic:
 
     def _directory(self, partition: int) -> Path:
         return self.path / f"{partition:04d}"
+
+
+def _result(
+    appended: list[Appended], offsets: pa.Int64Array, partitions: pa.Int32Array, sorted_out: SortedOut
+) -> AppendResult:
+    """Say of each row that came what became of it; the arrays are of those that fit."""
+    duplicates = pc.indices_nonzero(offsets.is_null()).cast(pa.int64())
+    if sorted_out.origins is None:
+        return AppendResult(appended, duplicates, offsets, partitions)
+    places: list[int | None] = [None] * sorted_out.total
+    for place, row in enumerate(sorted_out.origins.to_pylist()):
+        places[row] = place
+    take = pa.array(places, pa.int64())
+    return AppendResult(
+        appended, sorted_out.origins.take(duplicates), offsets.take(take), partitions.take(take), sorted_out.rejected
+    )
 
 
 def _appended(part: Part, request: Request) -> Appended:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from thalweg.core.clock import Clock
 from thalweg.core.errors import LogError
 from thalweg.log.reading import PartitionReader, Rows
+from thalweg.log.rows import widened
 
 _POLL_S: Final = 0.001
 _SLOW_POLL_S: Final = 0.002
@@ -135,4 +136,6 @@ class TopicReader:
         self._given = given
         if len(given) == 1:
             return given[0].batch
-        return pa.concat_batches([rows.batch for rows in given])
+        # The topic may have evolved between two frames: all of them get the columns of the newest.
+        newest = given[-1].batch.schema
+        return pa.concat_batches([widened(rows.batch, newest) for rows in given])

@@ -7,9 +7,10 @@ Readers that have the old one open read it to its end. Only one process at a tim
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
 
@@ -27,6 +28,7 @@ from thalweg.log.layout import (
     pack_frame_header,
     pack_segment_header,
     segment_bases,
+    segment_name,
 )
 from thalweg.log.metadata import Metadata
 from thalweg.log.options import TopicOptions
@@ -79,6 +81,10 @@ class _Sealed:
     rows: int
 
 
+Looked: TypeAlias = "dict[int, tuple[tuple[int, int, int], _Sealed]]"
+"""Segments that were looked at before, by their base: which file each was, and what was found."""
+
+
 @dataclass(slots=True)
 class _Piece:
     """Rows on their way into one rewritten frame."""
@@ -95,36 +101,69 @@ class Upkeep:
         writer: The partition's files.
         metadata: The topic's metadata.
         now: The time, in microseconds since 1970.
+        looked: What earlier upkeep of the partition has seen; kept up to date.
     """
 
-    def __init__(self, writer: PartitionWriter, metadata: Metadata, now: int) -> None:
+    def __init__(self, writer: PartitionWriter, metadata: Metadata, now: int, looked: Looked) -> None:
         self._writer = writer
         self._metadata = metadata
         self._now = now
+        self._looked = looked
         self._removed = self._rewritten = self._dropped = self._freed = 0
 
     def run(self) -> Maintained:
-        """Do what is due, once.
+        """Do all that is due.
 
         Raises:
             LogDamaged: What is stored is not what was written; what is damaged is left alone.
             OSError: The disk refused.
         """
+        ready = self._ready()
+        if self._metadata.options.compact:
+            if any(not s.flags & SEALED for s in ready):
+                self._compact(ready, _never)
+        else:
+            self._seal(ready, _never)
+        return self._done()
+
+    def run_a_while(self, is_over: Callable[[], bool]) -> Maintained:
+        """Do what is worth its work now, segment by segment until it is over.
+
+        Compaction reads all sealed segments: it is done when as many bytes are new as old, so that each byte is read
+        a few times only, however long the topic gets.
+
+        Raises:
+            LogDamaged: As for ``run``.
+            OSError: The disk refused.
+        """
+        ready = self._ready()
+        if self._metadata.options.compact:
+            new = sum(s.size for s in ready if not s.flags & SEALED)
+            if new and 2 * new >= sum(s.size for s in ready):
+                self._compact(ready, is_over)
+        else:
+            self._seal(ready, is_over)
+        return self._done()
+
+    def _done(self) -> Maintained:
+        return Maintained(self._removed, self._rewritten, self._dropped, self._freed)
+
+    def _ready(self) -> list[_Sealed]:
+        """Remove what has outlived its retention; return the segments of the rest that may be rewritten."""
         with self._writer.session() as end:
             self._writer.sweep()
         sealed = self._retain(self._sealed(end), end)
         options = self._metadata.options
         # Ids are looked up in the frames, with the times at which each was appended: not yet merged.
         settled = self._now - options.id_within_us if options.id else None
-        ready = [s for s in sealed if settled is None or s.greatest_append < settled]
-        if options.compact:
-            if any(not s.flags & SEALED for s in ready):
-                self._compact(ready)
-        else:
-            for segment in ready:
-                if not segment.flags & SEALED and segment.frames > 1 and self._is_of_small_frames(segment):
-                    self._rewrite(segment, None)
-        return Maintained(self._removed, self._rewritten, self._dropped, self._freed)
+        return [s for s in sealed if settled is None or s.greatest_append < settled]
+
+    def _seal(self, ready: Sequence[_Sealed], is_over: Callable[[], bool]) -> None:
+        for segment in ready:
+            if not segment.flags & SEALED and segment.frames > 1 and self._is_of_small_frames(segment):
+                self._rewrite(segment, None)
+                if is_over():
+                    return
 
     def _is_of_small_frames(self, segment: _Sealed) -> bool:
         return segment.size / segment.frames < min(_SMALL_FRAME_BYTES, self._metadata.options.segment_bytes)
@@ -134,7 +173,17 @@ class Upkeep:
         for base, following in itertools.pairwise(segment_bases(self._writer.directory)):
             if base >= end.segment:
                 break
+            try:
+                stat = os.stat(self._writer.directory / segment_name(base))
+            except FileNotFoundError:
+                continue  # trimmed just now
+            identity = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            if base in self._looked and self._looked[base][0] == identity:
+                found.append(self._looked[base][1])
+                continue
             segment = self._open(base)
+            if segment is None:
+                continue
             try:
                 headers = [f.header for f in segment.frames(segment.first, segment.size, base) if f.header.kind == ROWS]
                 greatest = max((header.greatest_append for header in headers), default=0)
@@ -143,10 +192,18 @@ class Upkeep:
                 found.append(_Sealed(base, following, segment.size, flags, greatest, len(headers), rows))
             finally:
                 segment.close()
+            self._looked[base] = (identity, found[-1])
+        there = {segment.base for segment in found}
+        for base in self._looked.keys() - there:
+            del self._looked[base]
         return found
 
-    def _open(self, base: int) -> Segment:
-        return Segment(self._writer.directory, base, self._metadata.number)
+    def _open(self, base: int) -> Segment | None:
+        """Return a segment, open; None where it was trimmed just now."""
+        try:
+            return Segment(self._writer.directory, base, self._metadata.number)
+        except FileNotFoundError:
+            return None
 
     def _retain(self, sealed: Sequence[_Sealed], end: End) -> list[_Sealed]:
         """Remove what has outlived its retention; return the rest."""
@@ -162,13 +219,15 @@ class Upkeep:
         self._freed += sum(segment.size for segment in below)
         return [segment for segment in sealed if segment.next > start]
 
-    def _compact(self, sealed: Sequence[_Sealed]) -> None:
+    def _compact(self, sealed: Sequence[_Sealed], is_over: Callable[[], bool]) -> None:
         """Keep the last row of each key, newest segments first."""
         key = self._metadata.options.key
         assert key is not None  # checked when the topic was created
         seen: set[Any] = set()
         for segment in reversed(sealed):
             opened = self._open(segment.base)
+            if opened is None:
+                continue
             try:
                 frames = [f for f in self._frames(opened) if f.header.rows]
                 keep: dict[int, list[int]] = {}
@@ -182,6 +241,8 @@ class Upkeep:
             if kept < segment.rows or not segment.flags & SEALED:
                 self._dropped += segment.rows - kept
                 self._rewrite(segment, keep)
+            if is_over():
+                return
 
     def _frames(self, segment: Segment) -> list[Frame]:
         return list(segment.frames(segment.first, segment.size, segment.base))
@@ -189,6 +250,8 @@ class Upkeep:
     def _rewrite(self, sealed: _Sealed, keep: dict[int, list[int]] | None) -> None:
         """Write a segment anew with large frames; ``keep`` has the rows to keep of each frame, by its position."""
         segment = self._open(sealed.base)
+        if segment is None:
+            return
         try:
             header = segment.header
             parts: list[Bytes] = [
@@ -257,6 +320,10 @@ class Upkeep:
             0,
         )
         return [pack_frame_header(header), *body.parts]
+
+
+def _never() -> bool:
+    return False
 
 
 def _offset_field() -> pa.Field:

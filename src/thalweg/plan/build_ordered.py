@@ -10,6 +10,7 @@ import pyarrow as pa
 from thalweg.core.duration import duration_us
 from thalweg.core.errors import PlanError, short, user_place
 from thalweg.core.schema import Field, Schema, schema_of
+from thalweg.core.state_class import StateClass
 from thalweg.plan import nodes as n
 from thalweg.plan.build import check_names, function_schema, row_expr
 from thalweg.plan.build_joins import is_ordered, key_names, needs_time
@@ -101,7 +102,8 @@ def process_node(
     """Return the node of a function with a state per key.
 
     Raises:
-        PlanError: The function is none, the state's class has fields without defaults, or the rows have no time.
+        PlanError: The function is none, the state's class has fields without defaults or of types that cannot be kept,
+            or the rows have no time.
     """
     if not callable(function):
         raise PlanError(f".process({short(function)}): a function is wanted")
@@ -116,14 +118,15 @@ def process_node(
     if order == "time" or ttl is not None or on_timer is not None:
         needs_time(node, ".process: the stream")
     keys = key_names(node.schema, key, "process")
-    state_schema = schema_of(state)
-    try:
-        state()
-    except Exception as error:  # the user's class may raise anything
-        raise PlanError(
-            f".process(state={state.__name__}): a key begins with {state.__name__}(), so every field needs a default: "
-            f"{error}"
-        ) from error
+    if not isinstance(state, type):
+        raise PlanError(f".process(state={short(state)}): a class with annotated fields is wanted")
+    state_schema = schema_of(state) if by_batch else None
+    for name in state_schema.names if state_schema is not None else ():
+        if name in keys:
+            raise PlanError(
+                f'.process(by_batch=True): the table of states would have two columns "{name}": a key and a field of '
+                f"{state.__name__}; rename one"
+            )
     ttl_us = None if ttl is None else duration_us(ttl, "ttl")
     if ttl_us is not None and ttl_us <= 0:
         raise PlanError(f".process(ttl={ttl!r}): a duration longer than nothing is wanted, or None")
@@ -134,13 +137,15 @@ def process_node(
         function=function,
         on_timer=on_timer,
         keys=keys,
-        state=state,
+        state=StateClass(state),
         state_schema=state_schema,
         ttl_us=ttl_us,
         by_batch=by_batch,
         order=order,
         schema=found,
         changing=False,
-        timed=node.timed and not by_batch,  # who gives a table does not say which rows its rows come from
+        # Who gives a table does not say which rows its rows come from; rows as they arrive may be older than windows
+        # that have closed.
+        timed=node.timed and not by_batch and order == "time",
         place=user_place(),
     )

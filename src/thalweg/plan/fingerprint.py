@@ -33,9 +33,7 @@ def _functions(node: n.Node) -> tuple[n.UserFunction, ...]:
     match node:
         case n.MapRows() | n.MapBatches() | n.ReduceByKey():
             return (node.function,)
-        case n.Process(on_timer=None):
-            return (node.function,)
-        case n.Process(on_timer=on_timer) if on_timer is not None:
-            return (node.function, on_timer)
+        case n.Process(on_timer=on_timer):
+            return (node.function, node.state.kind) if on_timer is None else (node.function, node.state.kind, on_timer)
         case _:
             return ()

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 from thalweg.core.errors import Place
 from thalweg.core.ports import Sink, Source
 from thalweg.core.schema import Schema
+from thalweg.core.state_class import StateClass
 from thalweg.plan.expr import Expr
 from thalweg.plan.windows import AnyWindow, CountWindow, Window
 
@@ -338,7 +339,7 @@ class Process(Step):
         on_timer: Called when a timer is due; None where the function sets none.
         keys: The key columns.
         state: The class of the state.
-        state_schema: Its fields.
+        state_schema: Its fields as columns; None where the function is given objects of the class.
         ttl_us: For how long the state of a key without rows is kept, in microseconds of event time; None for ever.
         by_batch: Whether the function takes an Arrow table of all rows of a step, and the states of their keys.
         order: Whether rows come in the order of time, or as they arrive.
@@ -347,8 +348,8 @@ class Process(Step):
     function: UserFunction
     on_timer: UserFunction | None
     keys: tuple[str, ...]
-    state: type
-    state_schema: Schema
+    state: StateClass
+    state_schema: Schema | None
     ttl_us: int | None
     by_batch: bool
     order: Order

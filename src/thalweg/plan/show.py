@@ -170,7 +170,7 @@ def _top_k(node: n.TopK) -> str:
 
 
 def _process(node: n.Process) -> str:
-    parts = [qualified_name(node.function), f"key={', '.join(node.keys)}", f"state=({node.state_schema})"]
+    parts = [qualified_name(node.function), f"key={', '.join(node.keys)}", f"state=({node.state_schema or node.state})"]
     if node.on_timer is not None:
         parts.append(f"on_timer={qualified_name(node.on_timer)}")
     if node.ttl_us is not None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from thalweg.columnar.bodies import Body, RowsDecoder, TooManyRowsError, UnreadableError
+from thalweg.columnar.bodies import Body, RowsDecoder, TooManyRowsError, UnknownColumnError, UnreadableError
 from thalweg.columnar.decode_events import EventDecoder
 from thalweg.core.errors import LogDamaged, LogError, NoSpace, OffsetGone, RowsRefused, WriterPoisoned
 from thalweg.log import Log, Topic
@@ -63,11 +63,21 @@ class Taken:
 
 
 class Door:
-    """One topic, open."""
+    """One topic, open.
+
+    Attributes:
+        topic: Its handle.
+        version: What differs when the topic was changed.
+        users: How many threads are in it; ``Doors`` counts them.
+        is_retired: Whether it is to be closed when the last of them leaves: a file closed under a thread that
+            appends could be another file by the time it writes.
+    """
 
     def __init__(self, topic: Topic, limits: Limits, version: tuple[int, int]) -> None:
         self.topic = topic
         self.version = version
+        self.users = 0
+        self.is_retired = False
         self._limits = limits
         self._rows = RowsDecoder(topic.schema, limits.bounds)
         self._events = EventDecoder(topic.schema, limits.bounds)
@@ -93,7 +103,14 @@ class Door:
             raise RefusedError(
                 422, "all_rejected", "no row of the body can be taken", more=_outcome(0, 0, rejected, [])
             )
-        appended, duplicates = self._append(pa.Table.from_batches([body.rows])) if body.rows.num_rows else ([], 0)
+        appended: list[dict[str, int]] = []
+        duplicates = 0
+        if body.rows.num_rows:
+            appended, duplicates, more = self._append(pa.Table.from_batches([body.rows]))
+            if more:
+                refused = {bad.row for bad in body.refused}
+                kept = [row for row in range(body.total) if row not in refused]
+                rejected += [bad | {"row": kept[bad["row"]]} for bad in more]
         count = sum(part["count"] for part in appended)
         return Taken(207 if rejected else 200, _outcome(count, duplicates, rejected, appended))
 
@@ -117,16 +134,22 @@ class Door:
                     return self._events.binary(sent.attributes or {}, sent.content_type, text)
         except UnreadableError as error:
             raise RefusedError(400, "unreadable", f"the body is not {sent.form.value}: {error}") from error
+        except UnknownColumnError as error:
+            at = {"row": None, "column": error.column, "reason": str(error)}
+            message = f'no row can be taken: column "{error.column}": {error}'
+            raise RefusedError(422, "unknown_column", message, more=_outcome(0, 0, [at], [])) from error
         except TooManyRowsError as error:
             raise RefusedError(
                 413, "too_many_rows", f"{error}; send it in parts", more={"limit": self._limits.rows}
             ) from error
 
-    def _append(self, rows: pa.Table) -> tuple[list[dict[str, int]], int]:
-        if self.topic.options.id is None:
-            return [part._asdict() for part in self.topic.append(rows)], 0
+    def _append(self, rows: pa.Table) -> tuple[list[dict[str, int]], int, list[dict[str, Any]]]:
+        """Append rows; return what became durable, how many were there already, and what the topic's policy rejects."""
+        if self.topic.options.id is None and self.topic.options.drift != "reject":
+            return [part._asdict() for part in self.topic.append(rows)], 0, []
         result = self.topic.append_unique(rows)
-        return [part._asdict() for part in result.appended], len(result.duplicates)
+        bad = [{"row": row.row, "column": row.column, "reason": row.reason} for row in result.rejected]
+        return [part._asdict() for part in result.appended], len(result.duplicates), bad
 
 
 class Doors:
@@ -161,7 +184,7 @@ class Doors:
         return self._answered(name, lambda door: look(door.topic))
 
     def _answered(self, name: str, act: Callable[[Door], Any]) -> Any:
-        door = self._door(name)
+        door = self._enter(name)
         try:
             return act(door)
         except RowsRefused as error:
@@ -172,33 +195,57 @@ class Doors:
         except OffsetGone as error:
             raise RefusedError(410, "offset_gone", str(error)) from error
         except WriterPoisoned as error:
-            self._forget(name, door)
+            self._retire(name, door)
             message = f"{error}; whether the rows are there is not known: send them again with the same ids"
             raise RefusedError(503, "write_failed", message, {"Retry-After": "1"}) from error
         except LogDamaged as error:
             raise RefusedError(503, "damaged", str(error)) from error
         except LogError as error:
-            self._forget(name, door)
-            self._door(name)  # if it was deleted meanwhile, this says so
+            self._retire(name, door)
+            self._leave(self._enter(name))  # if it was deleted meanwhile, this says so
             raise RefusedError(503, "log_failed", str(error), {"Retry-After": "1"}) from error
+        finally:
+            self._leave(door)
 
-    def _door(self, name: str) -> Door:
+    def _enter(self, name: str) -> Door:
+        """Return the door of a topic as it is now, with one more user."""
         if not NAME.fullmatch(name):
             raise RefusedError(404, "unknown_topic", "a topic's name is a letter or digit, then letters, digits, _ . -")
-        door = self._doors.get(name)
         try:
             found = (self.log.path / name / METADATA).stat()
             version = (found.st_mtime_ns, found.st_ino)
-            if door is not None and door.version == version:
-                return door
             with self._lock:
-                opened = Door(self.log.topic(name), self._limits, version)
-                self._doors[name] = opened
-                return opened
+                door = self._doors.get(name)
+                if door is None or door.version != version:
+                    opened = Door(self.log.topic(name), self._limits, version)
+                    self._retire_locked(name)
+                    self._doors[name] = door = opened
+                door.users += 1
+                return door
         except LogDamaged as error:
             raise RefusedError(503, "damaged", str(error)) from error
         except (FileNotFoundError, NotADirectoryError, LogError) as error:
+            self._retire(name)  # or the files of a deleted topic would keep their space
             raise RefusedError(404, "unknown_topic", self._near(name)) from error
+
+    def _leave(self, door: Door) -> None:
+        with self._lock:
+            door.users -= 1
+            if door.is_retired and not door.users:
+                door.topic.close()
+
+    def _retire(self, name: str, only: Door | None = None) -> None:
+        """Take a topic's door away, or only a certain one if it is still there."""
+        with self._lock:
+            if only is None or self._doors.get(name) is only:
+                self._retire_locked(name)
+
+    def _retire_locked(self, name: str) -> None:
+        door = self._doors.pop(name, None)
+        if door is not None:
+            door.is_retired = True
+            if not door.users:
+                door.topic.close()
 
     def _near(self, name: str) -> str:
         try:
@@ -207,12 +254,6 @@ class Doors:
             where = f" in {self.log.path}"
             return str(error).replace(where, "")  # where the log lies is nobody's business
         return f'the topic "{name}" was changed just now; ask again'
-
-    def _forget(self, name: str, door: Door) -> None:
-        with self._lock:
-            if self._doors.get(name) is door:
-                del self._doors[name]
-        door.topic.close()
 
 
 def _outcome(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from thalweg.columnar.bodies import Bounds
+from thalweg.columnar.bodies import BodyBounds
 from thalweg.core.errors import PlanError
 
 _MIB = 1 << 20
@@ -55,6 +55,6 @@ class Limits:
                 raise PlanError(f"the limit {field.name}={getattr(self, field.name)!r}; allowed: above 0")
 
     @property
-    def bounds(self) -> Bounds:
+    def bounds(self) -> BodyBounds:
         """Those that decoding keeps."""
-        return Bounds(self.rows, self.depth, self.inflated_bytes)
+        return BodyBounds(self.rows, self.depth, self.inflated_bytes)

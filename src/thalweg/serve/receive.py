@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from thalweg.serve.answers import RefusedError, busy
 from thalweg.serve.limits import Limits
@@ -61,7 +61,7 @@ async def receive_body(request: Request, limits: Limits, share: Share) -> bytes:
 
     Raises:
         RefusedError: It is too large (413), took too long (408), or there is no room for it now (503).
-        ClientDisconnect: The client went away.
+        starlette.requests.ClientDisconnect: The client went away.
     """
     declared = request.headers.get("content-length")
     if declared is not None and declared.isdigit() and int(declared) > limits.body_bytes:
@@ -94,6 +94,3 @@ def _too_large(limits: Limits) -> RefusedError:
         {"Connection": "close"},
         {"limit": limits.body_bytes},
     )
-
-
-__all__ = ["Budget", "ClientDisconnect", "Share", "receive_body"]

@@ -16,7 +16,7 @@ from types import FrameType
 
 import uvicorn
 
-from thalweg.core.errors import PlanError
+from thalweg.core.errors import LogError, PlanError
 from thalweg.log import Log
 from thalweg.serve.access import LOOPBACK, Access
 from thalweg.serve.application import Application
@@ -26,6 +26,7 @@ from thalweg.serve.tokens import TokenFile
 
 _STARTED_S = 10.0
 _BACKLOG = 2_048
+_UPKEEP_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,7 @@ class Server:
             raise PlanError(f"the TLS files {options.cert} and {options.key} cannot be used: {error}") from error
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
+        self._ended = threading.Event()
 
     @property
     def address(self) -> str:
@@ -201,12 +203,28 @@ class Server:
         self.stop()
 
     def _serve(self) -> None:
+        keeper = threading.Thread(target=self._keep_up, name="thalweg-upkeep")
+        keeper.start()
         try:
             self._uvicorn.run(sockets=[self._socket])
         finally:
+            self._ended.set()
+            keeper.join()
             self._socket.close()
             self._application.close()
             self.log.close()
+
+    def _keep_up(self) -> None:
+        """Have old rows go also from topics that get no new ones."""
+        told = ""
+        while not self._ended.wait(_UPKEEP_S):
+            try:
+                self.log.maintain()
+                told = ""
+            except LogError as error:
+                if str(error) != told:
+                    told = str(error)
+                    sys.stderr.write(f"thalweg serve: upkeep of the log failed, and is tried again: {told}\n")
 
     def _ask_to_stop(self) -> None:
         self._application.stopping = True

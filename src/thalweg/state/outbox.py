@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,32 +58,58 @@ class OutboxFile:
     def __init__(self, directory: Path, file: str, schema: pa.Schema) -> None:
         self._file = file
         self._schema = schema
-        path = directory / file
+        self._path = path = directory / file
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._out = open(path, "wb")  # noqa: SIM115  # stays open until it is sealed
         except OSError as error:
-            raise StateError(f"the output file {path} cannot be written: {error}; make room, then run again") from error
+            raise _unwritable(path, error) from error
         self._hash = hashlib.sha256()
         self._writer = pa.ipc.new_stream(pa.PythonFile(_Hashed(self._out, self._hash), mode="w"), schema)
         self.rows = 0
 
     def write(self, rows: pa.Table) -> None:
-        """Add rows."""
-        self._writer.write_table(rows.cast(self._schema))  # the same types: only what may be null can differ
+        """Add rows.
+
+        Raises:
+            StateError: They cannot be written.
+        """
+        with self._writing():
+            self._writer.write_table(rows.cast(self._schema))  # the same types: only what may be null can differ
         self.rows += rows.num_rows
 
     def seal(self) -> Stored:
-        """Make it durable; return what names it."""
-        self._writer.close()
-        self._out.flush()
-        os.fdatasync(self._out.fileno())
-        self._out.close()
+        """Make it durable; return what names it.
+
+        Raises:
+            StateError: It cannot be written.
+        """
+        with self._writing():
+            self._writer.close()
+            self._out.flush()
+            os.fdatasync(self._out.fileno())
+            self._out.close()
         return Stored(self._file, self._hash.hexdigest())
 
     def drop(self) -> None:
         """Close it unsealed; no manifest names it, so the next checkpoint removes it."""
-        self._out.close()
+        with suppress(OSError):  # what cannot be written any more was not to be kept
+            self._out.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> StateError:
+    what = error.strerror or error
+    return StateError(
+        f"the output file {path} cannot be written: {what}; the last checkpoint is as it was: make room, or mend what "
+        "is wrong, and run again"
+    )
 
 
 class _Hashed:

@@ -11,7 +11,8 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -125,7 +126,8 @@ class StateStore:
             writer.write_table(table)
         data = sink.getvalue()
         path = self.directory / file
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with _writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         _write_synced(path, data)
         return Stored(file, _digest(data))
 
@@ -155,8 +157,9 @@ class StateStore:
         text = _dumped({"sha256": _digest(_dumped(whole)), "body": whole})
         beside = self.directory / f"_{name}"
         _write_synced(beside, text)
-        os.replace(beside, self.directory / name)
-        _sync_directory(self.directory)
+        with _writing(self.directory / name):
+            os.replace(beside, self.directory / name)
+            _sync_directory(self.directory)
 
     def close(self) -> None:
         """Unlock the directory."""
@@ -194,10 +197,21 @@ def _load(path: Path) -> dict[str, Any] | None:
 
 
 def _write_synced(path: Path, data: bytes | pa.Buffer) -> None:
-    with open(path, "wb") as out:
+    with _writing(path), open(path, "wb") as out:
         out.write(data)
         out.flush()
         os.fdatasync(out.fileno())
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StateError(
+            f"the state file {path} cannot be written: {error.strerror}; the last checkpoint is as it was: make room, "
+            "or mend what is wrong, and run again"
+        ) from error
 
 
 def _sync_directory(path: Path) -> None:

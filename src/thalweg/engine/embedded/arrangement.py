@@ -11,29 +11,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import polars as pl
 
 from thalweg.engine.embedded.direct import FEW_ROWS, kept, only_value, picked, repeated
+from thalweg.engine.embedded.hashed_runs import (
+    HASH,
+    AnyRun,
+    Run,
+    StoredRun,
+    hashes_of,
+    in_pieces,
+    merged,
+    run_of,
+    sorted_run,
+    stored,
+)
 from thalweg.engine.embedded.joining import join_on
+from thalweg.engine.embedded.memory import UNBOUNDED, Memory
 
-_HASH: Final = "__hash"
 _PLACE: Final = "__place"
-_SEED = 0x7A1
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Rows sorted by the hash of their key.
-
-    Attributes:
-        frame: The rows.
-        hashes: The sorted hashes.
-    """
-
-    frame: pl.DataFrame
-    hashes: pl.Series
+MANY_ROWS: Final = 16_384
+"""So many rows at once may be kept as they come."""
+_SCAN: Final = 4
+"""Where more than one in so many keys is looked up or replaced, hash joins with whole frames are faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,9 @@ class Arrangement:
         counted: How to count what went into the rows, where that is asked for.
         gone: The column (Boolean) that says of a row that it only takes an earlier one away. Such rows are found like
             others until they, too, are dropped.
+
+    Attributes:
+        memory: What its rows and those of others may take; runs beyond it live in files.
     """
 
     def __init__(
@@ -86,9 +92,11 @@ class Arrangement:
         self._names = None if identity is None else [*keys, *identity]
         self._counted = counted
         self._gone = gone
-        self._runs: list[Run] = []
+        self.memory: Memory = UNBOUNDED
+        self._runs: list[AnyRun] = []
         self._few: pl.DataFrame | None = None
-        """Few rows are one plain frame: looking through it costs less than keeping it sorted."""
+        """Few rows, and those of which many are replaced at once, are one plain frame: looking through it costs less
+        than keeping it sorted."""
 
     def insert(self, rows: pl.DataFrame, instead_of: Found | None = None) -> None:
         """Add rows; they replace older ones of the same identity.
@@ -100,7 +108,7 @@ class Arrangement:
         if rows.is_empty():
             return
         few, self._few = self._few, None
-        if not self._runs and rows.height + (0 if few is None else few.height) <= FEW_ROWS:
+        if not self._runs and self._stays_plain(rows, few):
             few = rows if few is None else self._replaced(few, rows, instead_of)
             few = self._without_gone(few)
             self._few = few if few.height else None
@@ -108,11 +116,16 @@ class Arrangement:
         if few is not None:
             self._runs.append(self._first_run(few))
         self._runs.append(run_of(rows, self._keys))
-        while len(self._runs) > 1 and self._runs[-2].frame.height < 2 * self._runs[-1].frame.height:
+        while len(self._runs) > 1 and self._runs[-2].height < 2 * self._runs[-1].height:
             newer, older = self._runs.pop(), self._runs.pop()
-            self._runs.append(self._merged(older, newer))
-        if len(self._runs) == 1 and (left := self._without_gone(self._runs[0].frame)) is not self._runs[0].frame:
-            self._runs = [run_of(left, self._keys)] if left.height else []
+            if not self.memory.takes(older.size_bytes + newer.size_bytes):
+                older = stored(older, self.memory.folder())
+            self._runs.append(merged(older, newer, self._merged, self.memory.folder))
+        if len(self._runs) == 1 and isinstance(only := self._runs[0], Run):
+            left = self._without_gone(only.frame)
+            if left is not only.frame:
+                self._runs = [run_of(left, self._keys)] if left.height else []
+        self.memory.grown(self)
 
     def lookup(self, keys: pl.DataFrame) -> Found | None:
         """Return the current rows of some keys (each given once); None where there are none.
@@ -124,27 +137,32 @@ class Arrangement:
             return self._among_few(self._few, keys)
         if not self._runs:
             return None
-        hashes = _hashes(keys, self._keys)
-        found = [part for run in self._runs if (part := _matches(run, hashes)) is not None]
+        wanted = picked(keys, self._keys)
+        hashes = hashes_of(keys, self._keys)
+        found = []
+        for run in self._runs:
+            many = isinstance(run, Run) and wanted.height * _SCAN > run.height
+            part = run.frame if many else run.matches(hashes)  # type: ignore[union-attr]  # many: a run in memory
+            part = None if part is None else join_on(part, wanted, self._keys, "semi")
+            if part is not None and part.height:
+                found.append(part)
         if not found:
             return None
         rows = stacked(found)
         if self._names is not None and len(found) > 1:
             rows = rows.unique(self._names, keep="last", maintain_order=True)
-        real = join_on(rows, picked(keys, self._keys), self._keys, "semi")
-        return Found(real) if not real.is_empty() else None
+        return Found(rows)
 
     def drop_up_to(self, column: str, limit: int) -> None:
         """Forget the rows whose value in an integer column is not above a limit."""
         if self._few is not None:
             few = kept(self._few, self._few.get_column(column) > limit)
             self._few = None if few.is_empty() else few
-        runs = []
+        runs: list[AnyRun] = []
         for run in self._runs:
-            mask = run.frame.get_column(column) > limit
-            frame = run.frame if mask.all() else kept(run.frame, mask)
-            if not frame.is_empty():
-                runs.append(run if frame is run.frame else Run(frame, run.hashes.filter(mask)))
+            pieces = [left for piece in run.pieces if (left := _above(piece, column, limit)) is not None]
+            if pieces:
+                runs.append(StoredRun(pieces) if isinstance(run, StoredRun) else pieces[0])
         self._runs = runs
 
     def total(self) -> int:
@@ -153,7 +171,8 @@ class Arrangement:
         if self._few is not None:
             return int(self._few.get_column(self._counted.total).sum())
         # A row may stand in several runs: each says what it added.
-        return sum(int(run.frame.get_column(self._counted.added).sum()) for run in self._runs)
+        added = self._counted.added
+        return sum(int(piece.frame.get_column(added).sum()) for run in self._runs for piece in run.pieces)
 
     def current(self) -> Iterator[pl.DataFrame]:
         """Give the current rows; each row is given once."""
@@ -162,12 +181,30 @@ class Arrangement:
             return
         assert self._names is not None, "rows that are only ever added have no current ones"
         for number, run in enumerate(self._runs):
-            newer = [picked(other.frame, self._names) for other in self._runs[number + 1 :]]
-            yield join_on(run.frame, stacked(newer), self._names, "anti") if newer else run.frame
+            bounds = run.bounds if isinstance(run, StoredRun) else [(0, 2**64)]
+            for piece, (low, high) in zip(run.pieces, bounds, strict=True):
+                parts = [part for other in self._runs[number + 1 :] if (part := other.between(low, high)) is not None]
+                newer = [picked(part.frame, self._names) for part in parts]
+                yield join_on(piece.frame, stacked(newer), self._names, "anti") if newer else piece.frame
 
     def frames(self) -> Sequence[pl.DataFrame]:
         """Return what ``restore`` takes; a frame that did not change is the same object as before."""
-        return [run.frame for run in self._runs] if self._few is None else [self._few]
+        if self._few is not None:
+            return [self._few]
+        return [piece.frame for run in self._runs for piece in run.pieces]
+
+    def resident_bytes(self) -> int:
+        """Return what its runs take of the memory."""
+        return sum(run.size_bytes for run in self._runs)
+
+    def largest_bytes(self) -> int:
+        """Return what its largest run in memory takes."""
+        return max((run.size_bytes for run in self._runs), default=0)
+
+    def spill(self, folder: Path) -> None:
+        """Move its largest run in memory to files."""
+        place = max(range(len(self._runs)), key=lambda number: self._runs[number].size_bytes)
+        self._runs[place] = stored(self._runs[place], folder)
 
     def restore(self, frames: Sequence[pl.DataFrame]) -> None:
         """Take the rows back, in an arrangement that is empty."""
@@ -176,7 +213,23 @@ class Arrangement:
         elif len(frames) == 1:
             self._runs = [self._first_run(frames[0])]
         else:
-            self._runs = [run_of(frame, self._keys) for frame in frames]
+            self._runs = [self._joined(pieces) for pieces in in_pieces(run_of(frame, self._keys) for frame in frames)]
+
+    def _joined(self, pieces: Sequence[Run]) -> AnyRun:
+        """Return the pieces of one run as it."""
+        if len(pieces) == 1:
+            return pieces[0]
+        if self.memory.takes(sum(piece.size_bytes for piece in pieces)):
+            return Run(stacked([piece.frame for piece in pieces]), pl.concat([piece.hashes for piece in pieces]))
+        return StoredRun([part for piece in pieces for part in stored(piece, self.memory.folder()).pieces])
+
+    def _stays_plain(self, rows: pl.DataFrame, few: pl.DataFrame | None) -> bool:
+        height = 0 if few is None else few.height
+        if rows.height + height <= FEW_ROWS:
+            return True
+        if self._names is None or rows.height <= MANY_ROWS or rows.height * _SCAN <= height:
+            return False
+        return self.memory.takes(int(rows.estimated_size()) + (0 if few is None else int(few.estimated_size())))
 
     def _among_few(self, few: pl.DataFrame, keys: pl.DataFrame) -> Found | None:
         wanted = self._keys
@@ -216,16 +269,25 @@ class Arrangement:
         rows = stacked([older.frame, newer.frame])
         hashes = pl.concat([older.hashes, newer.hashes])
         if self._names is None:
-            return _split(rows.hstack([hashes]).sort(_HASH))
+            return sorted_run(rows.hstack([hashes.alias(HASH)]))
         # What decides is narrow; the rows themselves are moved once.
         added = [] if self._counted is None else [self._counted.added]
         narrow = picked(rows, [*self._names, *added]).hstack(
-            [hashes, pl.int_range(rows.height, eager=True).alias(_PLACE)]
+            [hashes.alias(HASH), pl.int_range(rows.height, eager=True).alias(_PLACE)]
         )
         sums = [pl.col(name).sum() for name in added]
-        last = narrow.group_by(self._names).agg(pl.col(_PLACE).max(), pl.col(_HASH).first(), *sums).sort(_HASH)
+        last = narrow.group_by(self._names).agg(pl.col(_PLACE).max(), pl.col(HASH).first(), *sums).sort(HASH)
         frame = rows[last.get_column(_PLACE)]
-        return Run(frame.with_columns(last.get_column(name) for name in added), last.get_column(_HASH))
+        return Run(frame.with_columns(last.get_column(name) for name in added), last.get_column(HASH))
+
+
+def _above(run: Run, column: str, limit: int) -> Run | None:
+    """Return the rows whose value in a column is above a limit; None where there are none."""
+    mask = run.frame.get_column(column) > limit
+    if mask.all():
+        return run
+    frame = kept(run.frame, mask)
+    return None if frame.is_empty() else Run(frame, run.hashes.filter(mask))
 
 
 def stacked(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
@@ -234,36 +296,3 @@ def stacked(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
         return frames[0]
     same = all(frame.schema == frames[0].schema for frame in frames)
     return pl.concat(frames, how="vertical" if same else "diagonal_relaxed", rechunk=False)
-
-
-def _hashes(frame: pl.DataFrame, keys: list[str]) -> pl.Series:
-    return picked(frame, keys).hash_rows(_SEED)
-
-
-def run_of(rows: pl.DataFrame, keys: list[str]) -> Run:
-    """Return rows sorted by the hash of their keys."""
-    return _split(rows.hstack([_hashes(rows, keys).alias(_HASH)]).sort(_HASH))
-
-
-def _split(rows: pl.DataFrame) -> Run:
-    return Run(rows.drop(_HASH), rows.get_column(_HASH))
-
-
-def _matches(run: Run, hashes: pl.Series) -> pl.DataFrame | None:
-    low = run.hashes.search_sorted(hashes, side="left")
-    high = run.hashes.search_sorted(hashes, side="right")
-    spans = pl.DataFrame({"low": low, "high": high}).filter(pl.col("high") > pl.col("low"))
-    if spans.is_empty():
-        return None
-    rows = spans.select(pl.int_ranges("low", "high").explode().unique()).to_series()
-    return run.frame[rows]
-
-
-def matches(run: Run, keys: pl.DataFrame) -> pl.DataFrame | None:
-    """Return the rows of a run whose keys have the hash of some keys; None where there are none.
-
-    Args:
-        run: The run.
-        keys: The key columns alone, each key once. Two keys may share a hash: the caller compares them.
-    """
-    return _matches(run, _hashes(keys, keys.columns))

@@ -12,6 +12,7 @@ from thalweg.engine.embedded.assign import LAST, label
 from thalweg.engine.embedded.changing_table import Table
 from thalweg.engine.embedded.direct import only_value
 from thalweg.engine.embedded.folding import fold_checked
+from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.partial import COUNT, END, Partial
 from thalweg.engine.embedded.rows import Rows
 from thalweg.engine.embedded.stage import LateRows, Output, Stage
@@ -46,6 +47,9 @@ class ChangingAggregate(Stage):
                 out.rows.append(Rows(frame))
         self.entry.released += self._table.close(watermark)
         return out
+
+    def use_memory(self, memory: Memory) -> None:
+        self._table.use_memory(memory)
 
     def held(self) -> int:
         return self._table.rows()

@@ -11,9 +11,12 @@ from thalweg.engine.embedded.aggregate import recipe
 from thalweg.engine.embedded.arrangement import Arrangement, Counted, Found
 from thalweg.engine.embedded.assign import bounds_of
 from thalweg.engine.embedded.direct import kept, only_value, picked, repeated
+from thalweg.engine.embedded.distinct import NewValues, SeenValues
 from thalweg.engine.embedded.joining import join_on
-from thalweg.engine.embedded.partial import COUNT, END, Partial
+from thalweg.engine.embedded.memory import Memory
+from thalweg.engine.embedded.partial import COUNT, END, Folding, Partial
 from thalweg.engine.embedded.rows import ALWAYS, WEIGHT
+from thalweg.engine.embedded.sides import Distinct
 from thalweg.engine.embedded.stored import portable, restored
 from thalweg.plan.nodes import Aggregate, ReduceByKey
 from thalweg.plan.windows import Window
@@ -48,13 +51,19 @@ class Table:
         ]
         how = recipe(node, [] if window is None else [END], carried)
         self.folding = how.folding
+        distinct = {n: side for n, side in self.folding.sides.items() if isinstance(side, Distinct)}
+        counts = {n: NewValues(n) for n in distinct}
+        keys = self.folding.keys
+        self._seen = {n: SeenValues(counts[n], keys, side.value) for n, side in distinct.items()}
+        others = [side for n, side in self.folding.sides.items() if n not in distinct]
+        self._kept = Folding(keys, [*self.folding.flats, *counts.values()], others, carried)
         self._show = [expr.alias(name) for expr, name in zip(how.results, self._shown, strict=True)]
         self._window = window
         self._labels = [(expr.meta.root_names()[0], expr.meta.output_name()) for expr in how.labels]
         self._names = dict(zip((expr.meta.output_name() for expr in how.results), self._shown, strict=True))
         self._order = [*node.schema.names, WEIGHT]
-        self._main = Arrangement(self.folding.keys, counted=Counted(COUNT, _ADDED))
-        self._sides = {n: Arrangement(self.folding.keys, side.identity) for n, side in self.folding.sides.items()}
+        self._main = Arrangement(keys, counted=Counted(COUNT, _ADDED))
+        self._sides = {n: Arrangement(keys, side.identity) for n, side in self._kept.sides.items()}
         self._bounds: dict[int, dict[int, float]] = {}
         self._closed = 0
 
@@ -63,7 +72,8 @@ class Table:
 
         A row is withdrawn exactly as it was added: it is remembered, not computed again.
         """
-        keys = picked(news.main, self.folding.keys)
+        news = self._counted(news)
+        keys = picked(news.main, self._kept.keys)
         found = self._main.lookup(keys)
         found_sides: dict[int, Found | None] = {}
         merged, ends = news, self._ends_of(keys)
@@ -73,9 +83,9 @@ class Table:
                 n: side.clear() if (there := found_sides[n]) is None else picked(there.rows, side.columns)
                 for n, side in news.sides.items()
             }
-            merged = self.folding.merge([Partial(found.rows, before, self._bound(ends)), news])
+            merged = self._kept.merge([Partial(found.rows, before, self._bound(ends)), news])
         self._note_bounds(ends, news.bounds, grown=found is not None)
-        finished = self.folding.finish(merged, self._show)
+        finished = self._kept.finish(merged, self._show)
         shown = [finished.get_column(name) for name in self._shown]
         labels = self._labelled(merged.main)
         if found is None:
@@ -112,9 +122,14 @@ class Table:
             return 0
         self._closed = 0
         before = self.rows()
-        for arrangement in (self._main, *self._sides.values()):
+        for _, arrangement in self._named():
             arrangement.drop_up_to(END, watermark)
         return before - self.rows()
+
+    def use_memory(self, memory: Memory) -> None:
+        """Keep to a budget."""
+        for _, arrangement in self._named():
+            arrangement.memory = memory
 
     def open_windows(self) -> int:
         """Return how many windows hold rows."""
@@ -155,6 +170,16 @@ class Table:
         yield "main", self._main
         for number, side in self._sides.items():
             yield f"side{number}", side
+        for number, seen in self._seen.items():
+            yield f"seen{number}", seen.pairs
+
+    def _counted(self, news: Partial) -> Partial:
+        """Return new parts with different values counted instead of listed."""
+        main = news.main
+        for number, seen in self._seen.items():
+            main = seen.counted(main, news.sides[number])
+        sides = {number: side for number, side in news.sides.items() if number not in self._seen}
+        return Partial(main, sides, news.bounds)
 
     def _rows(self, columns: Sequence[pl.Series], weight: int) -> pl.DataFrame:
         """Return output rows of labels and shown columns, all with one weight."""
@@ -179,13 +204,13 @@ class Table:
         added = merged.main.get_column(COUNT if found is None else _ADDED).alias(_ADDED)
         self._main.insert(pl.DataFrame([*parts, added, *shown]), found)
         for number, side in self._sides.items():
-            identity = self.folding.sides[number].identity
+            identity = self._kept.sides[number].identity
             if identity is None:
                 side.insert(news.sides[number])
             elif not identity:
                 side.insert(merged.sides[number], found_sides.get(number))
             else:
-                names = [*self.folding.keys, *identity]
+                names = [*self._kept.keys, *identity]
                 side.insert(join_on(merged.sides[number], news.sides[number], names, "semi"))
 
     def _ends_of(self, keys: pl.DataFrame) -> list[int]:

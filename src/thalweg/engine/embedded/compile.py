@@ -15,7 +15,8 @@ from thalweg.engine.embedded.interval import IntervalJoin
 from thalweg.engine.embedded.joined import table_join
 from thalweg.engine.embedded.looked_up import LookedUp
 from thalweg.engine.embedded.outputs import Outlet
-from thalweg.engine.embedded.processed import Processed
+from thalweg.engine.embedded.processed_batches import ProcessedBatches
+from thalweg.engine.embedded.processed_rows import ProcessedRows
 from thalweg.engine.embedded.ranked import ranked_stage
 from thalweg.engine.embedded.remembered import Remembered
 from thalweg.engine.embedded.retracting import RetractingAggregate
@@ -75,7 +76,7 @@ def stage_of(
         case n.Join(within=None):
             return table_join(node, name)
         case n.Process():
-            return Processed(node, name)
+            return ProcessedBatches(node, name) if node.by_batch else ProcessedRows(node, name)
         case n.Write():
             return outlet(node, name)
         case _:

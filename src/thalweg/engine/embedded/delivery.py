@@ -199,7 +199,11 @@ class OutboxDelivery(Delivery):
     def __init__(
         self, writer: EpochWriter, name: str, directory: Path, schema: pa.Schema, owed: Sequence[Owed], last: int
     ) -> None:
-        confirmed = writer.last_epoch()
+        try:
+            confirmed = writer.last_epoch()
+        except BaseException:
+            writer.close()
+            raise
         first = owed[0].previous if owed else last
         if not first <= confirmed <= last:
             writer.close()

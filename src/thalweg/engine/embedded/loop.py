@@ -22,6 +22,7 @@ from thalweg.engine.embedded.egress import Egress
 from thalweg.engine.embedded.graph import Graph, Vertex
 from thalweg.engine.embedded.intake import STEP_ROWS, Intake, Partition
 from thalweg.engine.embedded.ledger import Entry
+from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.outputs import Outlet, SinkOutlet, ViewOutlet
 from thalweg.engine.embedded.prefetch import Prefetched
 from thalweg.engine.embedded.redrive import Redrive, Resent
@@ -52,6 +53,9 @@ class EmbeddedRun:
         self._options = options
         self._clock = options.clock
         self._graph = Graph(plan, self._outlet, options.clock)
+        self._memory = Memory(options.memory_bytes, None if options.data is None else options.data / "spill")
+        for stage in self._graph.stages:
+            stage.use_memory(self._memory)
         numbers = plan.numbers()
         self._arrived = threading.Event()
         self._stopping = threading.Event()
@@ -156,6 +160,9 @@ class EmbeddedRun:
                 vertex = self._vertex_of[id(intake.read)]
                 vertex.watermark, vertex.idle = intake.last_watermark, intake.watermark() is None
         if sealed:
+            # Its run may have died before its last epoch was delivered.
+            if any(owed for _, owed in self._checkpoints.outputs.values()):  # type: ignore[union-attr]  # a state is sealed
+                self._egress.begin(self._checkpoints, self._epoch)
             return True
         self._egress.begin(self._checkpoints, self._epoch)
         for intake in self._intakes:
@@ -411,6 +418,7 @@ class EmbeddedRun:
     def _close(self) -> None:
         """Give everything back; the first thing that fails to close is told at the end."""
         with ExitStack() as closing:
+            closing.callback(self._memory.close)
             if self._checkpoints is not None:
                 closing.callback(self._checkpoints.close)
             for delivery in self._egress.deliveries():

@@ -19,6 +19,7 @@ import polars as pl
 from thalweg.engine.embedded.arrangement import Arrangement, Counted
 from thalweg.engine.embedded.direct import kept, picked, repeated
 from thalweg.engine.embedded.joining import join_on
+from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.ranking import RANK
 from thalweg.engine.embedded.rows import WEIGHT
 from thalweg.engine.embedded.stored import portable, restored
@@ -52,6 +53,10 @@ class Podium:
             self._rows = Arrangement(keys, [RANK], counted=Counted(_ONE, _ADDED))
         else:
             self._rows = Arrangement(keys, [RANK], gone=_GONE)
+
+    def use_memory(self, memory: Memory) -> None:
+        """Keep to a budget."""
+        self._rows.memory = memory
 
     def lookup(self, keys: pl.DataFrame) -> pl.DataFrame | None:
         """Return the rows of some keys (each given once) with their ``RANK``; None where there are none."""

@@ -11,6 +11,7 @@ import polars as pl
 from thalweg.columnar.expressions import reason_of
 from thalweg.engine.embedded.arrangement import stacked
 from thalweg.engine.embedded.direct import kept, picked
+from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.podium import Podium
 from thalweg.engine.embedded.ranking import RANK, Ranking
 from thalweg.engine.embedded.rows import TIME, WEIGHT, Rows
@@ -84,6 +85,9 @@ class RankedRows(_Ranked):
                 out.rows.append(Rows(self._shown(change, WEIGHT)))
         return out
 
+    def use_memory(self, memory: Memory) -> None:
+        self._podium.use_memory(memory)
+
     def held(self) -> int:
         return self._podium.count()
 
@@ -141,6 +145,9 @@ class RankedTable(_Ranked):
             if change.height:
                 out.rows.append(Rows(self._shown(change, WEIGHT)))
         return out
+
+    def use_memory(self, memory: Memory) -> None:
+        self._podium.use_memory(memory)
 
     def held(self) -> int:
         return self._rows.held()

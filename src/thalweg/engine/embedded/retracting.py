@@ -17,6 +17,7 @@ from thalweg.engine.embedded.aggregate import recipe
 from thalweg.engine.embedded.arrangement import stacked
 from thalweg.engine.embedded.assign import LAST, label
 from thalweg.engine.embedded.folding import fold_checked
+from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.partial import END
 from thalweg.engine.embedded.rows import TIME, WEIGHT, Rows
 from thalweg.engine.embedded.shown import ShownTable
@@ -68,6 +69,11 @@ class RetractingAggregate(Stage):
         if frame.height:
             out.rows.append(Rows(frame))
         return out
+
+    def use_memory(self, memory: Memory) -> None:
+        self._shown.use_memory(memory)
+        if self._sums is not None:
+            self._sums.use_memory(memory)
 
     def held(self) -> int:
         return self._rows.held() if self._sums is None else self._sums.held()

@@ -12,6 +12,7 @@ from thalweg.engine.embedded.arrangement import Arrangement
 from thalweg.engine.embedded.assign import bounds_of
 from thalweg.engine.embedded.direct import picked, repeated
 from thalweg.engine.embedded.joining import join_on
+from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.partial import END
 from thalweg.engine.embedded.rows import WEIGHT
 from thalweg.plan.nodes import Aggregate, ReduceByKey
@@ -76,6 +77,10 @@ class ShownTable:
             )
             self._rows.insert(kept)
         return pl.concat([self._emitted(gone, "__w", -1), self._emitted(new, "__v", 1)])
+
+    def use_memory(self, memory: Memory) -> None:
+        """Keep to a budget."""
+        self._rows.memory = memory
 
     def snapshot(self) -> Iterator[tuple[str, pl.DataFrame]]:
         """Give the rows as named frames."""

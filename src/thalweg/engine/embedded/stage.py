@@ -11,6 +11,7 @@ from typing import ClassVar, Protocol
 import polars as pl
 
 from thalweg.engine.embedded.ledger import Entry
+from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.rows import NEVER, Rows
 from thalweg.plan.nodes import Node
 
@@ -98,6 +99,9 @@ class Stage(ABC):
     def watermark_out(self) -> int:
         """Return what no row that it will give has a time below of."""
         return self.watermark
+
+    def use_memory(self, memory: Memory) -> None:  # noqa: B027  # most operators keep little
+        """Keep to a budget that all operators share; one with little state need not."""
 
     def held(self) -> int:
         """Return how many rows (for windows: pairs) are in the state, counted from it."""

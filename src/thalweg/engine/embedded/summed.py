@@ -8,6 +8,7 @@ from typing import Final
 import polars as pl
 
 from thalweg.engine.embedded.arrangement import Arrangement
+from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.partial import COUNT, CountRows, CountValues, Folding, IntegerSum, Partial, PlainSum
 from thalweg.engine.embedded.rows import WEIGHT
 from thalweg.engine.embedded.stored import portable, restored
@@ -62,6 +63,10 @@ class SummedGroups:
         self._groups.insert(merged.main, found)
         there = merged.main.filter(pl.col(COUNT) > 0)
         return folding.finish(Partial(there, {}, merged.bounds)) if there.height else None
+
+    def use_memory(self, memory: Memory) -> None:
+        """Keep to a budget."""
+        self._groups.memory = memory
 
     def held(self) -> int:
         """Return how many additions (or withdrawals of what was not added yet) the groups hold."""

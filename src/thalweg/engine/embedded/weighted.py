@@ -12,8 +12,8 @@ from typing import Final
 
 import polars as pl
 
-from thalweg.engine.embedded.arrangement import Run, matches, run_of
 from thalweg.engine.embedded.direct import FEW_ROWS, picked
+from thalweg.engine.embedded.hashed_runs import Run, hashes_of, run_of
 from thalweg.engine.embedded.joining import join_on
 from thalweg.engine.embedded.rows import WEIGHT
 from thalweg.engine.embedded.stored import portable, restored
@@ -62,7 +62,11 @@ class Weighted:
         parts: list[pl.DataFrame | None] = [_laid(short)] if short else []
         for run in self._runs:
             if isinstance(run, Run):
-                parts.append(run.frame if wanted.height * _SCAN > run.frame.height else matches(run, wanted))
+                parts.append(
+                    run.frame
+                    if wanted.height * _SCAN > run.frame.height
+                    else run.matches(hashes_of(wanted, self._keys))
+                )
         for part in parts:
             if part is not None:
                 part = join_on(part, wanted, self._keys, "semi")
