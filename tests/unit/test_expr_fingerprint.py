@@ -119,7 +119,14 @@ class MoreSlotted(Slotted):
 
 
 def test_attributes_in_slots_count() -> None:
-    objects = [Slotted(2), Slotted(3), Slotted(2, 1), MoreSlotted(2), MoreSlotted(3), MoreSlotted(2, 0, 1)]
+    objects: list[Slotted] = [
+        Slotted(2),
+        Slotted(3),
+        Slotted(2, 1),
+        MoreSlotted(2),
+        MoreSlotted(3),
+        MoreSlotted(2, 0, 1),
+    ]
     assert len({function_fingerprint(one) for one in objects}) == len(objects)
     assert function_fingerprint(MoreSlotted(2)) == function_fingerprint(MoreSlotted(2))
 
