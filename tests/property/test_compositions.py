@@ -30,7 +30,7 @@ MOST = st.sampled_from([1, 2, 3, 5, 30])
 """The most rows that a step takes of a partition."""
 
 
-@share(1.6)
+@share(1.7)
 @given(compositions(), SEEDS, MOST, st.booleans())
 def test_a_batch_and_steps_of_any_size(case: Composition, seed: int, most: int, few_are_many: bool) -> None:
     expected = case.meaning()
@@ -41,7 +41,7 @@ def test_a_batch_and_steps_of_any_size(case: Composition, seed: int, most: int, 
 
 
 def test_runs_that_go_on_from_their_state(tmp_path_factory: pytest.TempPathFactory) -> None:
-    @share(0.4)
+    @share(0.15)
     @given(compositions(), SEEDS, MOST, st.integers(1, 3), st.booleans())
     def holds(case: Composition, seed: int, most: int, stops: int, few_are_many: bool) -> None:
         expected = case.meaning()
@@ -52,7 +52,7 @@ def test_runs_that_go_on_from_their_state(tmp_path_factory: pytest.TempPathFacto
     holds()
 
 
-@share(1)
+@share(1.1)
 @given(compositions(prefixes=True, most=16), SEEDS, st.sampled_from([1, 1, 2, 4]), st.booleans())
 def test_every_step_shows_the_answers_over_one_prefix(
     case: Composition, seed: int, most: int, few_are_many: bool
@@ -61,7 +61,7 @@ def test_every_step_shows_the_answers_over_one_prefix(
         assert_advances(case, watched(case, random.Random(seed), most).tables)
 
 
-@share(0.1)
+@share(0.05)
 @given(compositions(), SEEDS)
 def test_the_test_kit_finds_no_difference(case: Composition, seed: int) -> None:
     if case.meaning().errors is not None:  # how often a row of a changing table is rejected depends on the steps
