@@ -131,6 +131,16 @@ def test_attributes_in_slots_count() -> None:
     assert function_fingerprint(MoreSlotted(2)) == function_fingerprint(MoreSlotted(2))
 
 
+@pytest.mark.parametrize("made", [functools.partial(functools.partial, max), Slotted], ids=["partials", "objects"])
+def test_each_of_several_counts(made: Callable[[int], object]) -> None:
+    def several(*numbers: int) -> Callable[..., object]:
+        found = [made(number) for number in numbers]
+        return lambda x: found
+
+    functions = [several(*[7] * before, last) for before in range(5) for last in range(5)]
+    assert len({function_fingerprint(function) for function in functions}) == len(functions)
+
+
 def test_partials_builtins_classes_and_library_functions_have_one() -> None:
     found = [functools.partial(int, base=2), functools.partial(int, base=3), int, float, max, min, textwrap.dedent]
     assert len({function_fingerprint(function) for function in found}) == len(found)

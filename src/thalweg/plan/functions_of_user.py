@@ -49,7 +49,7 @@ def function_fingerprint(function: Callable[..., object], version: str | None = 
     if version is not None:
         text = f"version {version!r} of {qualified_name(function)}"
     else:
-        text = "\n".join(_parts(function, seen=set()))
+        text = "\n".join(_parts(function, seen={}))
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
@@ -61,8 +61,12 @@ def qualified_name(function: Callable[..., object]) -> str:
     return name if isinstance(name, str) else type(function).__qualname__
 
 
-def _parts(value: object, seen: set[int]) -> Iterator[str]:
-    """Give lines of text that say what a value is; what was seen before is not followed again."""
+def _parts(value: object, seen: dict[int, object]) -> Iterator[str]:
+    """Give lines of text that say what a value is; what was seen before is not followed again.
+
+    What was seen is kept, or its identity would be given to something else. A tuple is followed again: whether two
+    equal ones are the same is Python's affair.
+    """
     if isinstance(value, enum.Enum):
         yield f"enum {type(value).__qualname__}.{value.name}"
     elif isinstance(value, _EXACT):
@@ -70,11 +74,12 @@ def _parts(value: object, seen: set[int]) -> Iterator[str]:
     elif id(value) in seen:
         yield "seen before"
     else:
-        seen.add(id(value))
+        if not isinstance(value, tuple):
+            seen[id(value)] = value
         yield from _compound(value, seen)
 
 
-def _compound(value: object, seen: set[int]) -> Iterator[str]:
+def _compound(value: object, seen: dict[int, object]) -> Iterator[str]:
     match value:
         case list() | tuple():
             yield f"{type(value).__name__} of {len(value)}"
@@ -82,7 +87,7 @@ def _compound(value: object, seen: set[int]) -> Iterator[str]:
                 yield from _parts(part, seen)
         case set() | frozenset():
             yield f"{type(value).__name__} of {len(value)}"
-            yield from sorted("\n".join(_parts(part, set(seen))) for part in value)
+            yield from sorted("\n".join(_parts(part, dict(seen))) for part in value)
         case dict():
             yield f"dict of {len(value)}"
             for key, part in value.items():
@@ -118,7 +123,7 @@ def _compound(value: object, seen: set[int]) -> Iterator[str]:
                 yield from _parts(_attributes(value), seen)
 
 
-def _function(function: types.FunctionType, seen: set[int]) -> Iterator[str]:
+def _function(function: types.FunctionType, seen: dict[int, object]) -> Iterator[str]:
     yield _source(function)
     yield from _parts(function.__defaults__, seen)
     yield from _parts(function.__kwdefaults__, seen)
