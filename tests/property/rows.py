@@ -77,12 +77,13 @@ def reads(
     window: Window | Session,
     *,
     max_rows: int = 60,
+    least_rows: int = 0,
     max_partitions: int = 4,
     base_us: int | None = None,
 ) -> tuple[Read, tuple[Cuts, ...]]:
     """Draw a source and its cuts; times are disordered on the scale of a window and of the lateness.
 
-    Times begin at ``base_us``, or anywhere.
+    Times begin at ``base_us``, or anywhere. ``least_rows`` and ``max_rows`` are shared by the partitions.
     """
     every_us, size_us = scale(window)
     lateness_us = draw(st.sampled_from([0, 1, every_us // 2, every_us, size_us, 3 * size_us]))
@@ -93,7 +94,7 @@ def reads(
     found: list[tuple[Row, ...]] = []
     cuts: list[Cuts] = []
     for _ in range(partitions):
-        rows = draw(_rows(given, moves, base_us, max_rows // partitions))
+        rows = draw(_rows(given, moves, base_us, least_rows // partitions, max_rows // partitions))
         found.append(rows)
         cuts.append(draw(cut(len(rows))))
     max_jump_us = draw(st.sampled_from([None, None, None, 2 * size_us]))
@@ -160,8 +161,10 @@ def _moves(every_us: int, size_us: int, lateness_us: int) -> list[Move]:
 
 
 @st.composite
-def _rows(draw: st.DrawFn, given: Columns, moves: Sequence[Move], base_us: int, at_most: int) -> tuple[Row, ...]:
-    count = draw(st.integers(0, at_most))
+def _rows(
+    draw: st.DrawFn, given: Columns, moves: Sequence[Move], base_us: int, least: int, most: int
+) -> tuple[Row, ...]:
+    count = draw(st.integers(least, most))
     width = 1 + len(given.pools)
     block = draw(st.binary(min_size=count * width, max_size=count * width))
     rows: list[Row] = []

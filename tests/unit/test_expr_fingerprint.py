@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,47 @@ def test_objects_count_by_class_and_attributes() -> None:
     assert function_fingerprint(Scale(1)) == function_fingerprint(Scale(1)) != function_fingerprint(Scale(2))
     assert function_fingerprint(Scale(1).method) != function_fingerprint(Scale(2).method)
     assert function_fingerprint(Scale(1).method) != function_fingerprint(Scale(1))
+
+
+@dataclass(frozen=True, slots=True)
+class Slotted:
+    """Its attributes lie in slots; ``__hidden`` under a name of the class's."""
+
+    by: int
+    __hidden: int = 0
+
+    def __call__(self, x: int) -> int:
+        return x * self.by + self.__hidden
+
+
+@dataclass(frozen=True, slots=True)
+class MoreSlotted(Slotted):
+    """It has those of its base too."""
+
+    more: int = 0
+
+
+def test_attributes_in_slots_count() -> None:
+    objects: list[Slotted] = [
+        Slotted(2),
+        Slotted(3),
+        Slotted(2, 1),
+        MoreSlotted(2),
+        MoreSlotted(3),
+        MoreSlotted(2, 0, 1),
+    ]
+    assert len({function_fingerprint(one) for one in objects}) == len(objects)
+    assert function_fingerprint(MoreSlotted(2)) == function_fingerprint(MoreSlotted(2))
+
+
+@pytest.mark.parametrize("made", [functools.partial(functools.partial, max), Slotted], ids=["partials", "objects"])
+def test_each_of_several_counts(made: Callable[[int], object]) -> None:
+    def several(*numbers: int) -> Callable[..., object]:
+        found = [made(number) for number in numbers]
+        return lambda x: found
+
+    functions = [several(*[7] * before, last) for before in range(5) for last in range(5)]
+    assert len({function_fingerprint(function) for function in functions}) == len(functions)
 
 
 def test_partials_builtins_classes_and_library_functions_have_one() -> None:

@@ -14,6 +14,7 @@ import pydantic
 import pytest
 
 import thalweg as tw
+from tests.unit.in_order import Steps
 from tests.unit.processing import DAY, STEPS, Count, Event, Out, at, counted, events, line_of, run, running, shown
 from thalweg import count
 from thalweg.connect import files, memory, view
@@ -47,6 +48,15 @@ def test_a_row_behind_its_watermark_is_late_and_counted_once(step_rows: int) -> 
     assert [row["ts"] for row in report.view("late").to_pylist()] == [at(3)]
     line = line_of(report)
     assert (line["in"], line["late"], line["absorbed"], line["released"]) == (3, 1, 2, 2)
+
+
+def test_a_row_that_the_watermark_has_left_behind_is_late() -> None:
+    # As where all sources of an operator before it were idle, and it then gives what it had kept.
+    steps = Steps(lambda stream: stream.process(counted, key="k", state=Count, schema=Out))
+    assert steps.take([("a", 1, 40)], 50) == [{"k": "a", "n": 1}]
+    assert steps.take([("a", 1, 45), ("a", 1, 50)], 60) == [{"k": "a", "n": 2}]
+    assert [(row["x"], row["ts"]) for row in steps.late] == [(1, dt.datetime.fromtimestamp(45, dt.UTC))]
+    assert steps.stage.entry.late == 1
 
 
 @pytest.mark.parametrize("step_rows", STEPS)

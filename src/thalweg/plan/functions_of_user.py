@@ -49,7 +49,7 @@ def function_fingerprint(function: Callable[..., object], version: str | None = 
     if version is not None:
         text = f"version {version!r} of {qualified_name(function)}"
     else:
-        text = "\n".join(_parts(function, seen=set()))
+        text = "\n".join(_parts(function, seen={}))
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
@@ -61,8 +61,12 @@ def qualified_name(function: Callable[..., object]) -> str:
     return name if isinstance(name, str) else type(function).__qualname__
 
 
-def _parts(value: object, seen: set[int]) -> Iterator[str]:
-    """Give lines of text that say what a value is; what was seen before is not followed again."""
+def _parts(value: object, seen: dict[int, object]) -> Iterator[str]:
+    """Give lines of text that say what a value is; what was seen before is not followed again.
+
+    What was seen is kept, or its identity would be given to something else. A tuple is followed again: whether two
+    equal ones are the same is Python's affair.
+    """
     if isinstance(value, enum.Enum):
         yield f"enum {type(value).__qualname__}.{value.name}"
     elif isinstance(value, _EXACT):
@@ -70,11 +74,12 @@ def _parts(value: object, seen: set[int]) -> Iterator[str]:
     elif id(value) in seen:
         yield "seen before"
     else:
-        seen.add(id(value))
+        if not isinstance(value, tuple):
+            seen[id(value)] = value
         yield from _compound(value, seen)
 
 
-def _compound(value: object, seen: set[int]) -> Iterator[str]:
+def _compound(value: object, seen: dict[int, object]) -> Iterator[str]:
     match value:
         case list() | tuple():
             yield f"{type(value).__name__} of {len(value)}"
@@ -82,7 +87,7 @@ def _compound(value: object, seen: set[int]) -> Iterator[str]:
                 yield from _parts(part, seen)
         case set() | frozenset():
             yield f"{type(value).__name__} of {len(value)}"
-            yield from sorted("\n".join(_parts(part, set(seen))) for part in value)
+            yield from sorted("\n".join(_parts(part, dict(seen))) for part in value)
         case dict():
             yield f"dict of {len(value)}"
             for key, part in value.items():
@@ -115,10 +120,10 @@ def _compound(value: object, seen: set[int]) -> Iterator[str]:
             yield f"object of {type(value).__module__}.{type(value).__qualname__}"
             if not _of_library(type(value)):
                 yield from _parts(type(value), seen)
-                yield from _parts(getattr(value, "__dict__", {}), seen)
+                yield from _parts(_attributes(value), seen)
 
 
-def _function(function: types.FunctionType, seen: set[int]) -> Iterator[str]:
+def _function(function: types.FunctionType, seen: dict[int, object]) -> Iterator[str]:
     yield _source(function)
     yield from _parts(function.__defaults__, seen)
     yield from _parts(function.__kwdefaults__, seen)
@@ -129,6 +134,19 @@ def _function(function: types.FunctionType, seen: set[int]) -> Iterator[str]:
         if name in function.__globals__:
             yield f"names {name}"
             yield from _parts(function.__globals__[name], seen)
+
+
+def _attributes(value: object) -> dict[str, object]:
+    """Return an object's attributes, those in slots among them."""
+    found: dict[str, object] = dict(getattr(value, "__dict__", {}))
+    for kind in type(value).__mro__:
+        slots = vars(kind).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name.startswith("__") and not name.endswith("__"):
+                name = f"_{kind.__name__.lstrip('_')}{name}"  # as Python calls it
+            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
+                found[name] = getattr(value, name)
+    return found
 
 
 def _content(cell: types.CellType) -> object:

@@ -12,7 +12,7 @@ from thalweg.columnar.conform import Conformer
 from thalweg.engine.embedded.arrangement import stacked
 from thalweg.engine.embedded.rows import TIME, Rows
 from thalweg.engine.embedded.stage import Output, RejectedRow, Stage
-from thalweg.engine.embedded.waiting import EACH_ROW, Waiting, split_late
+from thalweg.engine.embedded.waiting import EACH_ROW, Waiting, split_behind
 from thalweg.plan.nodes import Process
 
 
@@ -71,7 +71,7 @@ class Processed(Stage):
                 hidden = [TIME] if TIME in rows.frame.columns else []
                 ready.append(rows.frame.select(*self._columns, *hidden))
                 continue
-            kept, late = split_late(rows)
+            kept, late = split_behind(rows, self.watermark)
             if late is not None:
                 entry.late += late.rows.frame.height
                 out.late.append(late)

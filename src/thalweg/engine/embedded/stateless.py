@@ -39,7 +39,7 @@ class Exploded(Stage):
         out = Output()
         for rows in inputs:
             _through(self, rows.frame.height)
-            out.rows.append(rows.replaced(rows.frame.explode(self._column)))
+            out.rows.append(rows.replaced(rows.frame.explode(self._column, empty_as_null=True, keep_nulls=True)))
         return out
 
 
