@@ -98,7 +98,7 @@ def compilations(values: list[list[int | None]]) -> int:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fused, "LARGE_ROWS", 1)
-        patch.setattr("thalweg.engine.embedded.graph.Fused", Seen)
+        patch.setattr("thalweg.engine.embedded.compile.Fused", Seen)
         app = tw.App("t")
         tables = [table(part, [0] * len(part)) for part in values]
         app.read(memory([tables])).select(m=col("n") * 2).write(view("v"))
