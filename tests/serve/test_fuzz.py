@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -32,9 +33,9 @@ def test_a_row_that_is_answered_and_not_stored_is_found(
 ) -> None:
     true = Door._append
 
-    def planted(self: Door, rows: pa.Table) -> tuple[list[dict[str, int]], int]:
-        parts, repeats = true(self, rows.slice(0, rows.num_rows - 1) if rows.num_rows > 1 else rows)
-        return [{**part, "count": rows.num_rows} for part in parts], repeats
+    def planted(self: Door, rows: pa.Table) -> tuple[list[dict[str, int]], int, list[dict[str, Any]]]:
+        parts, *more = true(self, rows.slice(0, rows.num_rows - 1) if rows.num_rows > 1 else rows)
+        return [{**part, "count": rows.num_rows} for part in parts], *more
 
     monkeypatch.setattr(Door, "_append", planted)
     with pytest.raises(AssertionError):
