@@ -15,25 +15,12 @@ from thalweg.cli.results import json_line
 from thalweg.cli.tables import table_lines, value_text, values_of
 from thalweg.core.envelope import REDRIVE_SCHEMA
 from thalweg.core.errors import PlanError, near
+from thalweg.engine.embedded.ledger import COLUMNS
 from thalweg.log import Log, Topic
 from thalweg.state.store import read_manifest
 
 Kind: TypeAlias = Literal["errors", "late"]
 _READ_ROWS: Final = 100_000
-_LEDGER: Final = (
-    "step",
-    "rows_in",
-    "in",
-    "passed",
-    "filtered",
-    "late",
-    "rejected",
-    "absorbed",
-    "released",
-    "held",
-    "rows_out",
-)
-"""The ledger's columns in the order in which a row goes; a manifest has them in that of the alphabet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +186,8 @@ def ledger(where: Where, *, json: bool) -> None:
             f"--data{'; ' + near(where.app, apps) if apps else ''}"
         )
     entries = pa.Table.from_pylist(body["ledger"])
-    _print(entries.select(sorted(entries.column_names, key=_LEDGER.index)), json=json)
+    # A manifest has the columns in the order of the alphabet.
+    _print(entries.select(sorted(entries.column_names, key=COLUMNS.index)), json=json)
     if not json:
         print(f"\nepoch {body['epoch']}: every row is accounted for", file=sys.stderr)
 

@@ -17,7 +17,7 @@ from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.partial import COUNT, END, Folding, Partial
 from thalweg.engine.embedded.rows import ALWAYS, WEIGHT
 from thalweg.engine.embedded.sides import Distinct
-from thalweg.engine.embedded.stored import portable, restored
+from thalweg.engine.embedded.stored import load_frames, save_frames
 from thalweg.plan.nodes import Aggregate, ReduceByKey
 from thalweg.plan.windows import Window
 
@@ -152,8 +152,7 @@ class Table:
         kinds = {"end": pl.Int64(), "number": pl.Int64(), "bound": pl.Float64()}
         yield "bounds", pl.DataFrame(bounds, schema=kinds, orient="row")
         for name, arrangement in self._named():
-            for number, frame in enumerate(arrangement.frames()):
-                yield f"{name}/{number}", portable(frame)
+            yield from save_frames(name, arrangement.frames())
 
     def restore(self, frames: Mapping[str, pl.DataFrame]) -> None:
         """Take the state back."""
@@ -162,9 +161,8 @@ class Table:
             if number is not None:
                 known[number] = bound
         for name, arrangement in self._named():
-            numbers = sorted(int(key.split("/")[1]) for key in frames if key.startswith(f"{name}/"))
-            if numbers:
-                arrangement.restore([restored(frames[f"{name}/{number}"]) for number in numbers])
+            if saved := load_frames(name, frames):
+                arrangement.restore(saved)
 
     def _named(self) -> Iterator[tuple[str, Arrangement]]:
         yield "main", self._main

@@ -159,7 +159,7 @@ def stored(run: AnyRun, folder: Path) -> StoredRun:
     """Return a run in files."""
     if isinstance(run, StoredRun):
         return run
-    return StoredRun([piece for part in _cut(run) for piece in [_written(part, folder)]])
+    return StoredRun([_written(part, folder) for part in _cut(run)])
 
 
 def merged(older: AnyRun, newer: AnyRun, merge: Merge, folder: Callable[[], Path]) -> AnyRun:
@@ -182,7 +182,7 @@ def merged(older: AnyRun, newer: AnyRun, merge: Merge, folder: Callable[[], Path
             whole = merge(before, after)
             pieces += [_written(part, folder()) for part in _cut(whole)]
         elif (only := before or after) is not None:
-            whole_piece = any(only is piece for piece in (*leading.pieces,))
+            whole_piece = any(only is piece for piece in leading.pieces)
             pieces += [only] if whole_piece else [_written(part, folder()) for part in _cut(only)]
     return StoredRun(pieces)
 

@@ -17,7 +17,7 @@ import polars as pl
 from thalweg.columnar.frames import polars_type
 from thalweg.engine.embedded.direct import kept, picked, repeated
 from thalweg.engine.embedded.join_sides import SIGN, AddedSide, ChangingSide, JoinSide, Keys
-from thalweg.engine.embedded.rows import WEIGHT, Rows
+from thalweg.engine.embedded.rows import WEIGHT, Rows, size_of
 from thalweg.engine.embedded.stage import Output, TwoSided
 from thalweg.engine.embedded.weighted import added_up
 from thalweg.plan.nodes import Join, Node
@@ -100,7 +100,7 @@ class _TableJoin(TwoSided):
 
     def absorb(self, side: JoinSide, rows: pl.DataFrame, turned: pl.DataFrame | None = None) -> None:
         """Add rows to what is remembered of a side."""
-        self.entry.absorbed += _size(rows)
+        self.entry.absorbed += size_of(rows)
         self.entry.released += side.add(rows, turned)
 
     def _take(self, side: int, inputs: Sequence[Rows], out: list[pl.DataFrame]) -> pl.DataFrame | None:
@@ -113,13 +113,13 @@ class _TableJoin(TwoSided):
             rows = rows.rename(self._renamed)
         entry = self.entry
         entry.rows_in += rows.height
-        entry.pairs += _size(rows)
+        entry.pairs += size_of(rows)
         able, alone = self._keys.split(rows)
         if alone is not None and self._alone[side]:
-            entry.passed += _size(alone)
+            entry.passed += size_of(alone)
             out.append(self.given(alone))
         elif alone is not None:
-            entry.filtered += _size(alone)
+            entry.filtered += size_of(alone)
         return able if able.height else None
 
 
@@ -187,9 +187,9 @@ class ExistingRows(_TableJoin):
         yield self.given(missing if self._anti else found)
         self.absorb(self._left, missing if self._stays else left)
         if self._stays and self._anti:
-            self.entry.filtered += _size(found)
+            self.entry.filtered += size_of(found)
         elif self._stays:
-            self.entry.passed += _size(found)
+            self.entry.passed += size_of(found)
 
 
 def keys_of(node: Join) -> Keys:
@@ -203,8 +203,3 @@ def _side(node: Node, keys: Keys, *, rows: bool, counted: bool) -> JoinSide:
 
 def _taken_names(node: Node) -> list[str]:
     return [*node.schema.names, WEIGHT] if node.changing else list(node.schema.names)
-
-
-def _size(rows: pl.DataFrame) -> int:
-    """Return how many rows there are, each as often as its weight says."""
-    return int(rows.get_column(WEIGHT).abs().sum()) if WEIGHT in rows.columns else rows.height

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import pyarrow as pa
 
 from thalweg.core.errors import LedgerError
 
-_COLUMNS = (
+COLUMNS: Final = (
     "step",
     "rows_in",
     "in",
@@ -28,6 +29,7 @@ _COLUMNS = (
     "held",
     "rows_out",
 )
+"""The ledger's columns in the order in which a row goes."""
 
 
 @dataclass(slots=True)
@@ -106,10 +108,10 @@ def balance(entries: Sequence[Entry]) -> None:
 
 def table(entries: Sequence[Entry]) -> pa.Table:
     """Return the ledger: a row per operator, columns ``step, rows_in, in, passed, …, rows_out``."""
-    columns = list(zip(*(entry.counts() for entry in entries), strict=True)) or [()] * len(_COLUMNS)
-    types = [pa.string()] + [pa.int64()] * (len(_COLUMNS) - 1)
+    columns = list(zip(*(entry.counts() for entry in entries), strict=True)) or [()] * len(COLUMNS)
+    types = [pa.string()] + [pa.int64()] * (len(COLUMNS) - 1)
     arrays = [pa.array(list(values), kind) for values, kind in zip(columns, types, strict=True)]
-    return pa.Table.from_arrays(arrays, names=list(_COLUMNS))
+    return pa.Table.from_arrays(arrays, names=list(COLUMNS))
 
 
 def _imbalance(entry: Entry, what: str) -> LedgerError:

@@ -41,7 +41,6 @@ class Memory:
     def __init__(self, limit_bytes: int | None = None, beside: Path | None = None) -> None:
         self._limit_bytes = limit_bytes
         self._beside = beside
-        self._keepers: weakref.WeakSet[Keeps] = weakref.WeakSet()
         self._sizes: weakref.WeakKeyDictionary[Keeps, int] = weakref.WeakKeyDictionary()
         self._folder: Path | None = None
 

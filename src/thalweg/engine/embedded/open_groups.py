@@ -22,7 +22,7 @@ from thalweg.engine.embedded.direct import FEW_ROWS, kept, picked, repeated
 from thalweg.engine.embedded.joining import join_on
 from thalweg.engine.embedded.partial import COUNT, GROUP, Exprs, Flat, Folding, Partial
 from thalweg.engine.embedded.rows import TIME
-from thalweg.engine.embedded.stored import portable, restored
+from thalweg.engine.embedded.stored import load_frames, portable, restored, save_frames
 
 FIRST: Final = "__first"
 """The time of a group's first row (Int64)."""
@@ -168,8 +168,7 @@ class OpenGroups:
         if self._plain is not None and self._plain.height:
             yield "plain/0", portable(self._plain)
         for name, arrangement in self._named():
-            for number, frame in enumerate(arrangement.frames()):
-                yield f"{name}/{number}", portable(frame)
+            yield from save_frames(name, arrangement.frames())
 
     def restore(self, frames: Mapping[str, pl.DataFrame]) -> None:
         """Take the state back."""
@@ -178,9 +177,8 @@ class OpenGroups:
         elif any(key.startswith("main/") for key in frames):
             self._plain = None
         for name, arrangement in self._named():
-            numbers = sorted(int(key.split("/")[1]) for key in frames if key.startswith(f"{name}/"))
-            if numbers:
-                arrangement.restore([restored(frames[f"{name}/{number}"]) for number in numbers])
+            if saved := load_frames(name, frames):
+                arrangement.restore(saved)
         self.count = self.rows().height
 
     def greatest_group(self) -> int:

@@ -17,7 +17,7 @@ from thalweg.columnar.frames import empty_frame, in_order, to_table
 from thalweg.core.ports import EpochWriter, Sink, WriteRequest
 from thalweg.engine.embedded.arrangement import stacked
 from thalweg.engine.embedded.delivery import Delivery, OutboxDelivery, PassingDelivery, StepDelivery
-from thalweg.engine.embedded.rows import WEIGHT, Rows
+from thalweg.engine.embedded.rows import WEIGHT, Rows, copies
 from thalweg.engine.embedded.stage import Output, Stage
 from thalweg.engine.embedded.stored import portable, restored
 from thalweg.plan.nodes import ViewOutput, Write
@@ -150,9 +150,7 @@ class ViewOutlet(Outlet):
             frames = list(self._frames)
         frame = stacked(frames) if frames else empty_frame(self.node.schema)
         if self.node.changing and frames:
-            weight = pl.col(WEIGHT)
-            if frame.height and int(frame.get_column(WEIGHT).max()) > 1:  # type: ignore[arg-type]  # an integer
-                frame = frame.select(pl.col(self._names).repeat_by(weight.cast(pl.UInt32)).explode())
+            frame = copies(frame)
         order = list(self.view.key or ()) or self._names
         return to_table(frame.select(self._names).sort(order), self.node.schema.arrow)
 

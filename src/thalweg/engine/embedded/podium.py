@@ -22,7 +22,7 @@ from thalweg.engine.embedded.joining import join_on
 from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.ranking import RANK
 from thalweg.engine.embedded.rows import WEIGHT
-from thalweg.engine.embedded.stored import portable, restored
+from thalweg.engine.embedded.stored import load_frames, save_frames
 
 _ONE: Final = "__one"
 """What a place counts: the row that stands there."""
@@ -100,14 +100,12 @@ class Podium:
 
     def snapshot(self, name: str) -> Iterator[tuple[str, pl.DataFrame]]:
         """Give the rows as named frames; one that did not change is the same object as before."""
-        for number, frame in enumerate(self._rows.frames()):
-            yield f"{name}/{number}", portable(frame)
+        yield from save_frames(name, self._rows.frames())
 
     def restore(self, name: str, frames: Mapping[str, pl.DataFrame]) -> None:
         """Take the rows back, of those frames whose names begin so."""
-        numbers = sorted(int(key.split("/")[-1]) for key in frames if key.startswith(f"{name}/"))
-        if numbers:
-            self._rows.restore([restored(frames[f"{name}/{number}"]) for number in numbers])
+        if saved := load_frames(name, frames):
+            self._rows.restore(saved)
 
     def _places(self, was: pl.DataFrame, now: pl.DataFrame) -> pl.Series:
         """Return for each new row the number of the old one in its place; null for none."""

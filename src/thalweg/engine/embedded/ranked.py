@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,7 +15,7 @@ from thalweg.engine.embedded.direct import kept, picked
 from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.podium import Podium
 from thalweg.engine.embedded.ranking import RANK, Ranking
-from thalweg.engine.embedded.rows import TIME, WEIGHT, Rows
+from thalweg.engine.embedded.rows import TIME, WEIGHT, Rows, size_of
 from thalweg.engine.embedded.stage import Output, RejectedRow, Stage, without_bad_rows
 from thalweg.engine.embedded.stored import portable, restored
 from thalweg.engine.embedded.waiting import EACH_ROW, split_late
@@ -63,18 +64,11 @@ class _Ranked(Stage):
         return pl.DataFrame([*(rows.get_column(name) for name in self._ranking.names), *rank, rows.get_column(hidden)])
 
 
-class RankedRows(_Ranked):
-    """The first rows of each key of a stream that is only added to: a changing table.
-
-    It keeps those alone: a row that is not among the first will never be.
-    """
+class _RankedAsItChanges(_Ranked):
+    """What withdraws and adds the first rows of each key step by step."""
 
     eager = True
-
-    def __init__(self, node: TopK | Dedupe, name: str) -> None:
-        super().__init__(node, name)
-        ranking = self._ranking
-        self._podium = Podium(ranking.names, ranking.hidden, ranking.keys, grows=True)
+    _podium: Podium
 
     def process(self, inputs: Sequence[Rows], watermark: int) -> Output:
         out = Output()
@@ -87,6 +81,26 @@ class RankedRows(_Ranked):
 
     def use_memory(self, memory: Memory) -> None:
         self._podium.use_memory(memory)
+
+    @abstractmethod
+    def _take(self, rows: Rows, out: Output) -> pl.DataFrame:
+        """Count rows and return those that can be ranked."""
+
+    @abstractmethod
+    def _changed(self, news: pl.DataFrame) -> pl.DataFrame:
+        """Take ranked rows; return those that are withdrawn and added among the first."""
+
+
+class RankedRows(_RankedAsItChanges):
+    """The first rows of each key of a stream that is only added to: a changing table.
+
+    It keeps those alone: a row that is not among the first will never be.
+    """
+
+    def __init__(self, node: TopK | Dedupe, name: str) -> None:
+        super().__init__(node, name)
+        ranking = self._ranking
+        self._podium = Podium(ranking.names, ranking.hidden, ranking.keys, grows=True)
 
     def held(self) -> int:
         return self._podium.count()
@@ -121,13 +135,12 @@ class RankedRows(_Ranked):
         return self._podium.replace(was, now)
 
 
-class RankedTable(_Ranked):
+class RankedTable(_RankedAsItChanges):
     """The first rows of each key of a changing table.
 
     It keeps all rows: each may come up when others are withdrawn.
     """
 
-    eager = True
     uses_time = False
 
     def __init__(self, node: TopK | Dedupe, name: str) -> None:
@@ -136,18 +149,6 @@ class RankedTable(_Ranked):
         self._rows = Weighted(ranking.keys)
         beside = [name for name in ranking.hidden if name in ranking.keys]
         self._podium = Podium(ranking.names, beside, ranking.keys, grows=False)
-
-    def process(self, inputs: Sequence[Rows], watermark: int) -> Output:
-        out = Output()
-        taken = [rows for part in inputs if (rows := self._take(part, out)).height]
-        if taken:
-            change = self._changed(stacked(taken))
-            if change.height:
-                out.rows.append(Rows(self._shown(change, WEIGHT)))
-        return out
-
-    def use_memory(self, memory: Memory) -> None:
-        self._podium.use_memory(memory)
 
     def held(self) -> int:
         return self._rows.held()
@@ -162,7 +163,7 @@ class RankedTable(_Ranked):
 
     def _take(self, rows: Rows, out: Output) -> pl.DataFrame:
         taken = self._prepared(rows, out)
-        entry, count, good = self.entry, _size(rows.frame), _size(taken)
+        entry, count, good = self.entry, size_of(rows.frame), size_of(taken)
         entry.rows_in += rows.frame.height
         entry.pairs += count
         entry.rejected += count - good
@@ -269,7 +270,3 @@ class RankedWindows(_Ranked):
             self.entry.released += window.count - first.height
             window = _OpenWindow([first], first.height, max(_FIRST_TRIM, 2 * first.height))
         self._open = {**self._open, end: window}
-
-
-def _size(rows: pl.DataFrame) -> int:
-    return int(rows.get_column(WEIGHT).abs().sum())

@@ -11,7 +11,7 @@ import polars as pl
 from thalweg.engine.embedded.arrangement import stacked
 from thalweg.engine.embedded.direct import picked
 from thalweg.engine.embedded.joining import join_on
-from thalweg.engine.embedded.rows import ROW, WEIGHT, Rows, visible
+from thalweg.engine.embedded.rows import ROW, WEIGHT, Rows, size_of, visible
 from thalweg.engine.embedded.stage import Output, RejectedRow, Stage
 from thalweg.engine.embedded.weighted import Weighted, added_up
 
@@ -48,13 +48,13 @@ class Remembered(Stage):
         if not inputs:
             return out
         frame = stacked([picked(rows.frame, [*self._columns, WEIGHT]) for rows in inputs])
-        size = int(frame.get_column(WEIGHT).abs().sum())
+        size = size_of(frame)
         entry = self.entry
         entry.rows_in += frame.height
         entry.pairs += size
         entry.absorbed += size
         change = added_up(frame.rename(dict(zip(self._columns, self._asked, strict=True))))
-        entry.released += size - int(change.get_column(WEIGHT).abs().sum())
+        entry.released += size - size_of(change)
         if change.height:
             given = self._emitted(change, out)
             if given.height:
@@ -86,7 +86,7 @@ class Remembered(Stage):
         fresh, rejected = self._asked_of(new, out)
         self._insert(change if rejected is None else join_on(change, rejected, self._asked, "anti"))
         if rejected is not None:
-            gone = int(join_on(change, rejected, self._asked, "semi").get_column(WEIGHT).abs().sum())
+            gone = size_of(join_on(change, rejected, self._asked, "semi"))
             self.entry.absorbed -= gone
             self.entry.rejected += gone
         parts = [fresh] if fresh is not None else []

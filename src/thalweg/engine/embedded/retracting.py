@@ -19,7 +19,7 @@ from thalweg.engine.embedded.assign import LAST, label
 from thalweg.engine.embedded.folding import fold_checked
 from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.partial import END
-from thalweg.engine.embedded.rows import TIME, WEIGHT, Rows
+from thalweg.engine.embedded.rows import TIME, WEIGHT, Rows, copies, size_of
 from thalweg.engine.embedded.shown import ShownTable
 from thalweg.engine.embedded.stage import Output, Stage
 from thalweg.engine.embedded.summed import SummedGroups
@@ -52,18 +52,17 @@ class RetractingAggregate(Stage):
         if not taken:
             return out
         change = added_up(stacked(taken))
-        size = sum(int(part.get_column(WEIGHT).abs().sum()) for part in taken)
+        size = sum(map(size_of, taken))
         self.entry.absorbed += size
         if change.is_empty():
             self.entry.released += size
             return out
         keys = change.select(self._recipe.folding.keys).unique(maintain_order=True)
         if self._sums is not None:
-            self.entry.released += size + self._sums.held_of(keys)
-            groups = self._sums.apply(change)
-            self.entry.released -= self._sums.held_of(keys)
+            groups, more = self._sums.apply(change, keys)
+            self.entry.released += size - more
         else:
-            self.entry.released += size - int(change.get_column(WEIGHT).abs().sum())
+            self.entry.released += size - size_of(change)
             groups = self._regrouped(change, keys, out)
         frame = self._shown.apply(keys, groups)
         if frame.height:
@@ -94,10 +93,9 @@ class RetractingAggregate(Stage):
         """Return what is taken from rows, with their weights, beside their windows."""
         entry = self.entry
         entry.rows_in += frame.height
-        weights = frame.get_column(WEIGHT)
         if self._window is None or self._time is None:
-            entry.pairs += int(weights.abs().sum())
-            return self._recipe.prepared(frame).hstack([weights])
+            entry.pairs += size_of(frame)
+            return self._recipe.prepared(frame).hstack([frame.get_column(WEIGHT)])
         return self._labelled(self._window, self._time, frame)
 
     def _labelled(self, window: Window, time: pl.Expr, frame: pl.DataFrame) -> pl.DataFrame:
@@ -105,12 +103,11 @@ class RetractingAggregate(Stage):
         times = frame.select(time.dt.epoch("us").alias(TIME)).get_column(TIME)
         known = frame.filter(times.is_not_null())
         prepared = self._recipe.prepared(known).hstack([known.get_column(WEIGHT), times.drop_nulls()])
-        outside = int(frame.get_column(WEIGHT).abs().sum()) - int(known.get_column(WEIGHT).abs().sum())
+        outside = size_of(frame) - size_of(known)
         if known.height:
             low, high = int(times.min()), int(times.max())  # type: ignore[arg-type]  # integers, and there is one
             labelled = label(window, Rows(prepared.select(TIME), low, high), prepared).frame
-            inside = int(labelled.get_column(WEIGHT).abs().sum())
-            outside += int(prepared.get_column(WEIGHT).abs().sum()) - inside
+            outside += size_of(prepared) - size_of(labelled)
             if LAST in labelled.columns:
                 ends = pl.int_ranges(END, pl.col(LAST) + 1, window.every_us).alias(END)
                 labelled = labelled.with_columns(ends).drop(LAST).explode(END)
@@ -118,7 +115,7 @@ class RetractingAggregate(Stage):
         else:
             prepared = prepared.with_columns(pl.lit(0, pl.Int64).alias(END))
         self.entry.filtered += outside
-        self.entry.pairs += outside + int(prepared.get_column(WEIGHT).abs().sum())
+        self.entry.pairs += outside + size_of(prepared)
         return prepared.drop(TIME)
 
     def _regrouped(self, change: pl.DataFrame, keys: pl.DataFrame, out: Output) -> pl.DataFrame | None:
@@ -152,8 +149,4 @@ def _labels(node: Aggregate | ReduceByKey) -> tuple[Window | None, pl.Expr | Non
 
 def _present(rows: pl.DataFrame) -> pl.DataFrame:
     """Return the rows that are there, each as often as its weight says; a weight below one is of a row that is not."""
-    there = rows.filter(pl.col(WEIGHT) > 0)
-    weights = there.get_column(WEIGHT)
-    if there.height and int(weights.max()) > 1:  # type: ignore[arg-type]  # an integer
-        there = there.select(pl.all().repeat_by(pl.col(WEIGHT)).explode())
-    return there.drop(WEIGHT)
+    return copies(rows.filter(pl.col(WEIGHT) > 0))

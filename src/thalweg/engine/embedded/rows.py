@@ -85,6 +85,19 @@ def combined_watermark(last: int, marks: Iterable[int | None]) -> int:
     return max(last, min(awake)) if awake else last
 
 
+def size_of(frame: pl.DataFrame) -> int:
+    """Return how many rows there are, each as often as its weight says, added or withdrawn."""
+    return int(frame.get_column(WEIGHT).abs().sum()) if WEIGHT in frame.columns else frame.height
+
+
+def copies(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return rows as often as their weights say, which are above 0, without the weights."""
+    weights = frame.get_column(WEIGHT)
+    if frame.height and int(weights.max()) > 1:  # type: ignore[arg-type]  # an integer
+        return frame.select(pl.all().exclude(WEIGHT).repeat_by(weights.cast(pl.UInt32)).explode())
+    return frame.drop(WEIGHT)
+
+
 def visible(frame: pl.DataFrame, *, weight: bool = False) -> pl.DataFrame:
     """Return the frame without hidden columns (but for the weight, where asked)."""
     hidden = [name for name in HIDDEN if name in frame.columns and not (weight and name == WEIGHT)]

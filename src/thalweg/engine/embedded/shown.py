@@ -15,6 +15,7 @@ from thalweg.engine.embedded.joining import join_on
 from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.partial import END
 from thalweg.engine.embedded.rows import WEIGHT
+from thalweg.engine.embedded.stored import load_frames, save_frames
 from thalweg.plan.nodes import Aggregate, ReduceByKey
 from thalweg.plan.windows import Window
 
@@ -84,14 +85,12 @@ class ShownTable:
 
     def snapshot(self) -> Iterator[tuple[str, pl.DataFrame]]:
         """Give the rows as named frames."""
-        for number, frame in enumerate(self._rows.frames()):
-            yield f"{_NAME}/{number}", frame
+        yield from save_frames(_NAME, self._rows.frames())
 
     def restore(self, frames: Mapping[str, pl.DataFrame]) -> None:
         """Take the rows back."""
-        numbers = sorted(int(key.split("/")[1]) for key in frames if key.startswith(f"{_NAME}/"))
-        if numbers:
-            self._rows.restore([frames[f"{_NAME}/{number}"] for number in numbers])
+        if saved := load_frames(_NAME, frames):
+            self._rows.restore(saved)
 
     def _emitted(self, rows: pl.DataFrame, prefix: str, weight: int) -> pl.DataFrame:
         columns = {name: rows.get_column(f"{prefix}{was[3:]}") for name, was in self._was.items()}

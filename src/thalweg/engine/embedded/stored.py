@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import polars as pl
 
@@ -26,6 +26,18 @@ def restored(frame: pl.DataFrame) -> pl.DataFrame:
     wide = [name for name in frame.columns if name.endswith(_WIDE)]
     names = {name: name.removesuffix(_WIDE) for name in wide}
     return frame.with_columns(pl.col(wide).cast(pl.Int128)).rename(names) if wide else frame
+
+
+def save_frames(name: str, frames: Iterable[pl.DataFrame]) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Give frames as named ones; one that Arrow files can hold is the same object as before."""
+    for number, frame in enumerate(frames):
+        yield f"{name}/{number}", portable(frame)
+
+
+def load_frames(name: str, frames: Mapping[str, pl.DataFrame]) -> list[pl.DataFrame]:
+    """Return the frames that were given under this name, in their order."""
+    numbers = sorted(int(key.split("/")[-1]) for key in frames if key.startswith(f"{name}/"))
+    return [restored(frames[f"{name}/{number}"]) for number in numbers]
 
 
 def save_partial(name: str, partial: Partial) -> Iterator[tuple[str, pl.DataFrame]]:

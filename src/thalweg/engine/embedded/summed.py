@@ -10,8 +10,8 @@ import polars as pl
 from thalweg.engine.embedded.arrangement import Arrangement
 from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.partial import COUNT, CountRows, CountValues, Folding, IntegerSum, Partial, PlainSum
-from thalweg.engine.embedded.rows import WEIGHT
-from thalweg.engine.embedded.stored import portable, restored
+from thalweg.engine.embedded.rows import WEIGHT, copies
+from thalweg.engine.embedded.stored import load_frames, save_frames
 
 _NAME: Final = "sums"
 
@@ -34,25 +34,23 @@ class SummedGroups:
         exact = (CountRows, CountValues, IntegerSum, PlainSum)
         return not folding.sides and all(isinstance(flat, exact) for flat in folding.flats)
 
-    def apply(self, change: pl.DataFrame) -> pl.DataFrame | None:
-        """Add what a change adds and take what it withdraws; return the results of the groups that have rows then.
+    def apply(self, change: pl.DataFrame, keys: pl.DataFrame) -> tuple[pl.DataFrame | None, int]:
+        """Add what a change adds and take what it withdraws.
 
         Args:
             change: Prepared rows with their weights, each once.
+            keys: Their groups, each once.
+
+        Returns:
+            The results of those groups that have rows then, None if none has; and how much more ``held`` is.
         """
         folding = self._folding
         parts = []
         for sign in (1, -1):
             rows = change.filter(pl.col(WEIGHT) * sign > 0)
             if rows.height:
-                weights = rows.get_column(WEIGHT) * sign
-                if int(weights.max()) > 1:  # type: ignore[arg-type]  # an integer
-                    rows = rows.select(pl.all().exclude(WEIGHT).repeat_by(weights).explode())
-                else:
-                    rows = rows.drop(WEIGHT)
-                folded = folding.fold(rows)
+                folded = folding.fold(copies(rows.with_columns(pl.col(WEIGHT) * sign)))
                 parts.append(folded if sign > 0 else self._negative(folded))
-        keys = change.select(folding.keys).unique()
         found = self._groups.lookup(keys)
         if found is not None:
             parts.insert(0, Partial(found.rows, {}, dict(self._bounds)))
@@ -62,7 +60,8 @@ class SummedGroups:
                 self._bounds[number] = self._bounds.get(number, 0) + bound
         self._groups.insert(merged.main, found)
         there = merged.main.filter(pl.col(COUNT) > 0)
-        return folding.finish(Partial(there, {}, merged.bounds)) if there.height else None
+        more = _held(merged.main) - (0 if found is None else _held(found.rows))
+        return folding.finish(Partial(there, {}, merged.bounds)) if there.height else None, more
 
     def use_memory(self, memory: Memory) -> None:
         """Keep to a budget."""
@@ -70,30 +69,26 @@ class SummedGroups:
 
     def held(self) -> int:
         """Return how many additions (or withdrawals of what was not added yet) the groups hold."""
-        frames = list(self._groups.current())
-        return sum(int(frame.get_column(COUNT).abs().sum()) for frame in frames)
-
-    def held_of(self, keys: pl.DataFrame) -> int:
-        """Return the same of some groups."""
-        found = self._groups.lookup(keys)
-        return 0 if found is None else int(found.rows.get_column(COUNT).abs().sum())
+        return sum(map(_held, self._groups.current()))
 
     def snapshot(self) -> Iterator[tuple[str, pl.DataFrame]]:
         """Give the groups as named frames."""
         numbers = {"number": list(self._bounds), "bound": [float(bound) for bound in self._bounds.values()]}
         yield f"{_NAME}-bounds", pl.DataFrame(numbers, schema={"number": pl.Int64, "bound": pl.Float64})
-        for number, frame in enumerate(self._groups.frames()):
-            yield f"{_NAME}/{number}", portable(frame)
+        yield from save_frames(_NAME, self._groups.frames())
 
     def restore(self, frames: Mapping[str, pl.DataFrame]) -> None:
         """Take the groups back."""
         if f"{_NAME}-bounds" not in frames:
             return
         self._bounds = dict(frames[f"{_NAME}-bounds"].rows())
-        numbers = sorted(int(key.split("/")[1]) for key in frames if key.startswith(f"{_NAME}/"))
-        if numbers:
-            self._groups.restore([restored(frames[f"{_NAME}/{number}"]) for number in numbers])
+        if saved := load_frames(_NAME, frames):
+            self._groups.restore(saved)
 
     def _negative(self, partial: Partial) -> Partial:
         parts = [name for name in partial.main.columns if name not in self._folding.keys]
         return Partial(partial.main.with_columns(-pl.col(parts)), {}, partial.bounds)
+
+
+def _held(groups: pl.DataFrame) -> int:
+    return int(groups.get_column(COUNT).abs().sum())

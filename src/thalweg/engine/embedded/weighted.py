@@ -15,8 +15,8 @@ import polars as pl
 from thalweg.engine.embedded.direct import FEW_ROWS, picked
 from thalweg.engine.embedded.hashed_runs import Run, hashes_of, run_of
 from thalweg.engine.embedded.joining import join_on
-from thalweg.engine.embedded.rows import WEIGHT
-from thalweg.engine.embedded.stored import portable, restored
+from thalweg.engine.embedded.rows import WEIGHT, size_of
+from thalweg.engine.embedded.stored import load_frames, save_frames
 
 _SCAN: Final = 4
 """Where more than one in so many rows' keys are looked up, a hash join is faster than binary searches."""
@@ -86,24 +86,22 @@ class Weighted:
             if frame.height == _height(run):
                 runs.append(run)
             else:
-                count += _size(_frame(run)) - _size(frame)
+                count += size_of(_frame(run)) - size_of(frame)
                 runs += self._run(frame)
         self._runs = runs
         return count
 
     def held(self) -> int:
         """Return how many additions and withdrawals it holds, counted from the rows."""
-        return sum(_size(_frame(run)) for run in self._runs)
+        return sum(size_of(_frame(run)) for run in self._runs)
 
     def snapshot(self, name: str) -> Iterator[tuple[str, pl.DataFrame]]:
         """Give the rows as named frames; one that did not change is the same object as before."""
-        for number, run in enumerate(self._runs):
-            yield f"{name}/{number}", portable(_frame(run))
+        yield from save_frames(name, map(_frame, self._runs))
 
     def restore(self, name: str, frames: Mapping[str, pl.DataFrame]) -> None:
         """Take the rows back, of those frames whose names begin so."""
-        numbers = sorted(int(key.split("/")[-1]) for key in frames if key.startswith(f"{name}/"))
-        self._runs = [run for number in numbers for run in self._run(restored(frames[f"{name}/{number}"]))]
+        self._runs = [run for frame in load_frames(name, frames) for run in self._run(frame)]
 
     def _run(self, frame: pl.DataFrame) -> Sequence[Run | pl.DataFrame]:
         """Return a run of rows, none if there are no rows."""
@@ -113,7 +111,7 @@ class Weighted:
 
     def _consolidated(self, rows: pl.DataFrame) -> pl.DataFrame:
         net = added_up(rows)
-        self.cancelled += _size(rows) - _size(net)
+        self.cancelled += size_of(rows) - size_of(net)
         return net
 
 
@@ -135,7 +133,3 @@ def _frame(run: Run | pl.DataFrame) -> pl.DataFrame:
 
 def _height(run: Run | pl.DataFrame) -> int:
     return _frame(run).height
-
-
-def _size(rows: pl.DataFrame) -> int:
-    return int(rows.get_column(WEIGHT).abs().sum())
