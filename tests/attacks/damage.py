@@ -1,4 +1,4 @@
-"""D4: every truncation, and thousands of flipped, zeroed, swapped and repeated bytes, in every file of a topic.
+"""D4: every file missing, every truncation, thousands of flipped, zeroed, swapped and repeated bytes, in all files.
 
 Never a wrong row, never a crash, never fewer rows without a word; what is damaged is named by file and
 position. Readers run in children that take many damages each: a crash is counted against the one it was at.
@@ -36,13 +36,13 @@ class Damage:
         file: Its path below the log's folder.
         kind: How.
         first: The first byte that may differ.
-        data: The file's bytes after it.
+        data: The file's bytes after it; None: it is gone.
     """
 
     file: str
     kind: str
     first: int
-    data: bytes
+    data: bytes | None
 
     def __str__(self) -> str:
         return f"{self.file} {self.kind} at {self.first}"
@@ -97,6 +97,11 @@ class Damages:
         }
         self.rows = _read(place)
 
+    def removals(self) -> Iterator[Damage]:
+        """Give every file, removed."""
+        for file in self.files:
+            yield Damage(file, "removed", 0, None)
+
     def truncations(self, stride: int) -> Iterator[Damage]:
         """Give every ``stride``-th length of every file."""
         for file, data in self.files.items():
@@ -107,7 +112,7 @@ class Damages:
     def at_random(self, count: int) -> Iterator[Damage]:
         """Give damages at random places, in files of topic as often as in segments."""
         names = [file for file in self.files if self.files[file] and not file.endswith(UNREAD)]
-        for _ in range(count):
+        while count > 0:
             file = self.rng.choice(names)
             data = bytearray(self.files[file])
             at = self.rng.randrange(len(data))
@@ -115,6 +120,7 @@ class Damages:
             if bytes(data) != self.files[file]:
                 first = next((i for i, (a, b) in enumerate(zip(data, self.files[file], strict=False)) if a != b), None)
                 first = min(len(data), len(self.files[file])) if first is None else first
+                count -= 1
                 yield Damage(file, kind, first, bytes(data))
 
     def run(self, damages: Iterator[Damage]) -> None:
@@ -140,7 +146,9 @@ class Damages:
             for file, data in self.files.items():
                 path = place / file
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(damage.data if file == damage.file else data)
+                now = damage.data if file == damage.file else data
+                if now is not None:
+                    path.write_bytes(now)
             teller.tell(Line("damage"))
             try:
                 teller.tell(Line(self._look(damage, place)))
@@ -198,6 +206,8 @@ class Damages:
 
 def _same_place(damage: Damage, length: int, named: list[tuple[str, int | None]]) -> None:
     """Only the damaged file is named, and some place in it that is not behind the damage."""
+    if damage.data is None:
+        return  # a segment that is missing is named, or the one before it: that ends too early
     if strangers := [path for path, _ in named if not path.endswith(damage.file)]:
         raise Broken(f"the damage is in {damage.file}, and {strangers[0]} is named")
     # Inserted bytes damage all that is behind them too, so the first place counts; and the file is too long then.
@@ -238,6 +248,7 @@ def main() -> None:
     with bugs.planted(given.get("bug")):
         damages = Damages(Path(given["folder"]), given["seed"])
         parts: list[Callable[[], Iterator[Damage]]] = [
+            lambda: damages.removals() if given.get("removals") else iter(()),
             lambda: damages.truncations(given["stride"]) if given.get("stride") else iter(()),
             lambda: damages.at_random(given.get("count", 0)),
         ]

@@ -86,10 +86,13 @@ class Hand:
         self.teller.tell(Line("gone", name))
 
     def _delete(self, name: str) -> None:
-        # A deletion that was refused half-way may have been done, though nobody said that it would last: once more.
-        if name not in self._log.topics():
-            self._log.create(name, ROW)
-        self._log.delete(name)
+        # A deletion that was refused half-way may have been done, though nobody said that it would last.
+        done = name not in self._log.topics()
+        try:
+            self._log.delete(name)
+        except LogError as error:
+            if not done or "there is no topic" not in str(error):
+                raise
         self._topics.pop(name, None)
 
     def append(self, count: int, partition: int | None = 0, name: str = "a") -> None:

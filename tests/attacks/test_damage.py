@@ -17,7 +17,7 @@ def test_changed_bytes_are_named_and_never_read(fast_folder: Path, part: int, se
     count = (1_000_000 if torture else 4_200) // PARTS
     report = attack("damage", fast_folder, seed, count=count, timeout_s=36_000 if torture else 110)
     assert report.faults == ()
-    assert report.counts["damages"] >= count * 0.9
+    assert report.counts["damages"] >= count
     assert report.counts["named"] > report.counts["damages"] / 2
 
 
@@ -26,3 +26,9 @@ def test_every_truncation_is_named_or_recovered(fast_folder: Path, seed: str, to
     report = attack("damage", fast_folder, seed, stride=stride, timeout_s=36_000 if torture else 110)
     assert report.faults == ()
     assert report.counts["damages"] >= report.counts["bytes"] // stride
+
+
+def test_every_missing_file_is_named_or_made_again(fast_folder: Path, seed: str) -> None:
+    report = attack("damage", fast_folder, seed, removals=True)
+    assert report.faults == ()
+    assert report.counts["named"] >= report.counts["damages"] / 2 >= 5

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from thalweg.core.errors import LogDamaged, LogError, OffsetGone
-from thalweg.log.layout import OFFSET_COLUMN, OFFSETS, segment_bases
+from thalweg.log.layout import OFFSET_COLUMN, OFFSETS, segment_bases, segment_name
 from thalweg.log.metadata import Metadata
 from thalweg.log.published import DELETED, End, EndWatch
 from thalweg.log.rows import widened
@@ -210,6 +210,9 @@ class PartitionReader:
                 raise self._gone(start)
             path = self._directory / f"{self.offset:020d}.seg"
             raise LogDamaged(path, 0, self.offset, "the segment with this offset is missing")
+        newest = self._directory / segment_name(end.segment)
+        if bases[-1] < end.segment and not newest.exists():
+            raise LogDamaged(newest, 0, end.segment, "the segment that rows are appended to is missing")
         try:
             self._segment = segment = Segment(self._directory, bases[place], self._metadata(0).number)
         except FileNotFoundError as error:

@@ -10,7 +10,7 @@ from typing import Final
 from thalweg.core.clock import Clock, SystemClock
 from thalweg.core.duration import duration_us
 from thalweg.core.envelope import ERROR_SCHEMA
-from thalweg.core.errors import LogError, PlanError, near
+from thalweg.core.errors import LogDamaged, LogError, PlanError, near
 from thalweg.core.event import EVENT_SCHEMA
 from thalweg.core.schema import Schema, schema_of
 from thalweg.log import disk
@@ -107,7 +107,9 @@ class Log:
         check_options(options, columns)
         if drift == "reject":
             self._rejected(name)  # first, so that there is a place for what is rejected as soon as there is a topic
-        if not _is_topic(self.path / name):
+        if _is_topic(self.path / name):
+            self._secure(name)
+        else:
             self._make(Metadata(name, secrets.randbits(64), options, (columns,)))
         topic = self.topic(name)
         _check_same(topic, options, columns)
@@ -127,6 +129,8 @@ class Log:
                 delete_topic(self.path / name)  # who began it has died
                 raise FileNotFoundError
         except (FileNotFoundError, NotADirectoryError) as error:
+            if (self.path / name / "0000").is_dir():  # a topic is made, and removed, as a whole
+                raise LogDamaged(self.path / name / METADATA, 0, None, "the file is missing") from error
             raise LogError(f'there is no topic "{name}" in {self.path}; {near(name, self.topics())}') from error
         topic = Topic(self.path / name, metadata, self._clock, self._wakes, self._rejected, upkeep=self._upkeep)
         self._open.append(topic)
@@ -142,11 +146,14 @@ class Log:
         """Delete a topic: who has it open can neither append nor read from here on.
 
         Raises:
-            LogError: There is none of the name, or the disk refused; deleting again finishes it.
+            LogError: There is none of the name (and none comes back), or the disk refused; deleting again finishes it.
             NoSpace: The disk is full.
         """
         check_name(name)
         if not (self.path / name).is_dir():
+            if self.path.is_dir():
+                with told(f'deleting the topic "{name}" in {self.path}'):
+                    disk.sync_directory(self.path)  # who deleted it may have been refused before that was durable
             raise LogError(f'there is no topic "{name}" in {self.path}; {near(name, self.topics())}')
         with told(f'deleting the topic "{name}" in {self.path}'):
             delete_topic(self.path / name)
@@ -211,6 +218,12 @@ class Log:
                 delete_topic(self.path / metadata.name)  # who began it has died
             sweep(self.path)
             make_topic(self.path, metadata)
+
+    def _secure(self, name: str) -> None:
+        # Who made it may have died, or been refused, before its name was on the medium.
+        with told(f'creating the topic "{name}" in {self.path}'):
+            disk.sync_directory(self.path)
+            disk.sync_directory(self.path.parent)
 
     def _make_own_directory(self) -> None:
         missing = []

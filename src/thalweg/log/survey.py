@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
@@ -186,7 +187,7 @@ def damages(directory: Path, topic: int) -> Iterator[Damage]:
         yield Damage(directory / segment_name(base), 0, base, None, "the segment is missing")
     if bases and bases[0] > start:
         yield Damage(directory / segment_name(start), 0, start, bases[0], "the segment with these offsets is missing")
-    for base, following in zip(bases, [*bases[1:], None], strict=True):
+    for base, following in zip_longest(bases, bases[1:]):
         if following is None or following > start:
             yield from _segment_damages(directory, topic, base, following, end)
 
@@ -307,9 +308,7 @@ def is_stale(directory: Path) -> bool:
 def _bases(directory: Path, end: End) -> list[int]:
     """Return the segments that may be read, in order."""
     bases = [base for base in segment_bases(directory) if base <= end.segment]
-    return [
-        b for b, following in zip(bases, [*bases[1:], None], strict=True) if following is None or following > end.start
-    ]
+    return [b for b, following in zip_longest(bases, bases[1:]) if following is None or following > end.start]
 
 
 def _segments(directory: Path, topic: int, end: End) -> Iterator[tuple[Segment, int]]:
