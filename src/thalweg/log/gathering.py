@@ -1,8 +1,9 @@
-"""Small appends that come at the same time become one: to turn the dicts of all into columns costs little more."""
+"""Small appends that come at the same time become one: to turn the rows of all into columns costs little more."""
 
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,13 +25,14 @@ MOST_ROWS: Final = 64
 _GROUP_ROWS: Final = 4096
 _GROUP_BYTES: Final = 2**20
 
-Fit: TypeAlias = Callable[[Sequence[object]], tuple[SortedOut, Metadata]]
+Given: TypeAlias = "list[object] | pa.Table"
+Fit: TypeAlias = Callable[[Given], tuple[SortedOut, Metadata]]
 Commit: TypeAlias = Callable[[pa.Table, Metadata, "int | None"], list[tuple[Part, Request]]]
 
 
 @dataclass(slots=True, eq=False)
 class _Call(Turn):
-    rows: Sequence[object]
+    rows: Given
     partition: int | None
     appended: list[Appended] = field(default_factory=list, init=False)
 
@@ -49,7 +51,7 @@ class Gathering:
         self._turns = Turns(_take, self._lead)
         self._pid = os.getpid()
 
-    def append(self, rows: Sequence[object], partition: int | None) -> list[Appended]:
+    def append(self, rows: list[object], partition: int | None) -> list[Appended]:
         """Append the rows of one call, durably.
 
         Raises:
@@ -62,6 +64,19 @@ class Gathering:
         self._turns.enqueue(call)
         self._turns.finish(call)
         return call.appended
+
+    def append_each(self, tables: Sequence[pa.Table]) -> list[list[Appended] | RowsRefused]:
+        """Append tables, durably: each of them whole or not at all.
+
+        Returns:
+            For each what was appended, or why it was refused.
+
+        Raises:
+            LogError: They were not appended.
+        """
+        calls = [_Call(table, None) for table in tables]
+        self._lead(calls)
+        return [call.error if isinstance(call.error, RowsRefused) else call.appended for call in calls]
 
     def _lead(self, group: list[_Call]) -> None:
         if len(group) > 1 and (fitted := self._together(group)) is not None:
@@ -76,11 +91,16 @@ class Gathering:
 
     def _together(self, group: list[_Call]) -> tuple[pa.Table, Metadata] | None:
         """Return the rows of all calls; None where each must be looked at by itself."""
+        given = [call.rows for call in group]
+        tables = [rows for rows in given if isinstance(rows, pa.Table)]
         try:
-            fitted, metadata = self._fit([row for call in group for row in call.rows])
-        except RowsRefused:
+            if len(tables) == len(given):
+                fitted, metadata = self._fit(pa.concat_tables(tables))
+            else:
+                fitted, metadata = self._fit([row for rows in given for row in rows])
+        except (RowsRefused, pa.ArrowInvalid):
             return None  # one of them; which one, each finds out by itself
-        return (fitted.table, metadata) if fitted.table.nbytes <= _GROUP_BYTES else None
+        return (fitted.table, metadata) if fitted.table.nbytes <= _GROUP_BYTES or tables else None
 
 
 def _take(queue: deque[_Call]) -> list[_Call]:
@@ -92,18 +112,16 @@ def _take(queue: deque[_Call]) -> list[_Call]:
     return group
 
 
-def _share_out(group: list[_Call], requests: Sequence[tuple[Part, Request]]) -> None:
+def _share_out(group: Sequence[_Call], requests: Sequence[tuple[Part, Request]]) -> None:
     """Tell each call what became of its rows, which stand one behind the other in each partition."""
-    if len(group) == 1:
-        group[0].appended = [Appended(part.partition, one.first, one.count) for part, one in requests if one.count]
-        return
-    owners = [call for call in group for _ in call.rows]
     for part, request in requests:
-        found: dict[_Call, tuple[int, int]] = {}
-        rows = range(request.rows) if part.rows is None else part.rows.to_pylist()
-        for row, offset in zip(rows, request.offsets(), strict=True):
-            if offset is not None:
-                first, count = found.get(owners[row], (offset, 0))
-                found[owners[row]] = first, count + 1
-        for call, (first, count) in found.items():
-            call.appended.append(Appended(part.partition, first, count))
+        rows: Sequence[int] = range(request.rows) if part.rows is None else part.rows.to_pylist()
+        if request.kept is not None:
+            rows = [rows[place] for place in request.kept]
+        low, end = 0, 0
+        for call in group:
+            end += len(call.rows)
+            high = bisect_left(rows, end, low)
+            if high > low:
+                call.appended.append(Appended(part.partition, request.first + low, high - low))
+            low = high
