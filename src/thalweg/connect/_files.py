@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
@@ -100,6 +100,14 @@ class Files:
         if isinstance(schema, WriteRequest):
             return self._writer(schema)
         return OpenFiles(self.listed, schema, self.follow, self.path)
+
+    def open_narrow(self, schema: Schema, columns: Collection[str]) -> OpenSource:
+        """Start to read files of a schema, of Parquet only some columns.
+
+        Raises:
+            SourceError: What matches the path is of several formats.
+        """
+        return OpenFiles(self.listed, schema, self.follow, self.path, wanted=frozenset(columns))
 
     def redecode(self, rows: Sequence[bytes], schema: Schema, place: Callable[[int], str]) -> SourceBatch:
         """Decode rows of text as they were received.

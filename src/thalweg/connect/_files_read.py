@@ -16,9 +16,10 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +27,7 @@ import pyarrow as pa
 
 from thalweg.columnar.decode_csv import CsvDecoder, read_header
 from thalweg.columnar.decode_json import JsonDecoder
-from thalweg.columnar.decode_table import DamagedTableError, table_batches, table_schema
+from thalweg.columnar.decode_table import DamagedTableError, WholeRows, may_be_left_out, table_batches, table_schema
 from thalweg.columnar.decoded import Decoded
 from thalweg.columnar.infer import SAMPLE_ROWS, infer_csv, infer_json
 from thalweg.columnar.inflate import InflatedFile
@@ -71,13 +72,23 @@ class _WasRead:
 
 @dataclass(frozen=True, slots=True)
 class OpenFiles:
-    """Files that are being read: one partition."""
+    """Files that are being read: one partition.
+
+    Attributes:
+        listed: Gives the files there are now.
+        schema: What their rows are decoded to.
+        follow: Whether to wait for more.
+        path: What was asked for, for people.
+        clock: Where time comes from.
+        wanted: The columns that are needed, where the others may be left out; None for all.
+    """
 
     listed: Callable[[], list[Found]]
     schema: Schema
     follow: bool
     path: str
     clock: Clock = SystemClock()  # noqa: RUF009  # it holds nothing
+    wanted: frozenset[str] | None = None
 
     def partitions(self) -> Sequence[str]:
         """Return the one partition's name."""
@@ -187,7 +198,11 @@ class FilesReader:
                     if reader.left() or reader.load():
                         rows = reader.take(max_rows)
                         position: Json = {"done": self._done, "file": reader.file.name, **reader.position()}
-                        return SourceBatch(rows.data, position, _Locate(reader.file, rows), rows.rejected)
+                        where = _Locate(reader.file, rows)
+                        if (whole := reader.whole) is None:
+                            return SourceBatch(rows.data, position, where, rows.rejected)
+                        again = partial(_read_again, reader.file, whole, rows)
+                        return SourceBatch(rows.data, position, where, (), reader.left_out, again)
                     was_read = reader.was_read()
             except SourceError:
                 self.close()
@@ -235,6 +250,16 @@ class _FileReader(Protocol):
     @property
     def file(self) -> Found: ...
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The columns that the rows lack which were taken last."""
+        ...
+
+    @property
+    def whole(self) -> WholeRows | None:
+        """What has these columns too; None where none were left out."""
+        ...
+
     def load(self) -> bool:
         """Decode the next rows; return whether there are any now."""
         ...
@@ -259,7 +284,10 @@ class _FileReader(Protocol):
 
 
 class _TextReader:
-    """Reads NDJSON or CSV."""
+    """Reads NDJSON or CSV, always all columns: a value of any may reject its row."""
+
+    left_out: tuple[str, ...] = ()
+    whole: WholeRows | None = None
 
     def __init__(self, file: Found, source: OpenFiles, place: dict[str, Any]) -> None:
         self.file = file
@@ -342,16 +370,29 @@ class _TextReader:
 
 
 class _TableReader:
-    """Reads Parquet or Arrow."""
+    """Reads Parquet or Arrow; of Parquet not the columns that nobody sees.
+
+    Where it turns out that rows are asked for whole (many of them are late, or rejected), the rest is read whole.
+    """
 
     def __init__(self, file: Found, source: OpenFiles, place: dict[str, Any]) -> None:
         self.file = file
+        self.left_out: tuple[str, ...] = ()
+        self.whole: WholeRows | None = None
+        self._names = source.schema.names
         self._row: int = place.get("row", 0)
         self._size = os.path.getsize(file.path)
-        self._batches = table_batches(file.path, file.format, file.compression, source.schema.names, self._row)
+        if file.format == "parquet" and source.wanted is not None:
+            self.left_out = may_be_left_out(file.path, source.schema, source.wanted)
+            self.whole = WholeRows(file.path, self._names) if self.left_out else None
+        self._batches = self._from_here()
         self._rows: Decoded | None = None
 
     def load(self) -> bool:
+        if self.whole is not None and self.whole.asked:
+            self._batches.close()
+            self.left_out, self.whole = (), None
+            self._batches = self._from_here()
         batch = next(self._batches, None)
         if batch is None:
             return False
@@ -370,6 +411,10 @@ class _TableReader:
 
     def position(self) -> dict[str, Json]:
         return {"row": self._row}
+
+    def _from_here(self) -> Generator[pa.RecordBatch, None, None]:
+        names = [name for name in self._names if name not in self.left_out]
+        return table_batches(self.file.path, self.file.format, self.file.compression, names, self._row)
 
     def was_read(self) -> _WasRead | None:
         return _WasRead(self._size)
@@ -471,6 +516,11 @@ def _decoder(file: Found, schema: Schema, text: InflatedFile) -> tuple[TextDecod
             f"{file.path}: the header has none of the columns {', '.join(schema.names)}; it has {', '.join(names)}"
         )
     return (CsvDecoder(schema, names) if names else None), start
+
+
+def _read_again(file: Found, whole: WholeRows, rows: Decoded) -> pa.RecordBatch:
+    with _errors_of(file):
+        return whole.read(rows.line(0) - 1, len(rows))
 
 
 def _place(file: Found, line: int) -> str:

@@ -70,7 +70,10 @@ def describe(node: n.Node) -> str:
 
 
 def tree(plan: n.Plan) -> Iterator[str]:
-    """Give the plan as lines: each write, and below it what it reads, with how each step behaves."""
+    """Give the plan as lines: each write, and below it what it reads, with how each step behaves.
+
+    A step that leaves columns out, as nobody can see them, says which it keeps.
+    """
     numbers = plan.numbers()
     shown: set[int] = set()
     for write in plan.writes:
