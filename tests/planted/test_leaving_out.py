@@ -11,6 +11,7 @@ import pytest
 from tests.property import leaving_out
 from tests.property.leaving_out import Sight
 from tests.property.test_leaving_out import sees_no_difference
+from thalweg.core.ports import SourceBatch
 from thalweg.engine.embedded import fused, intake, loop
 from thalweg.engine.embedded.aggregate import Recipe
 from thalweg.plan import nodes as n
@@ -54,8 +55,8 @@ def _refused_rows_narrow(patch: pytest.MonkeyPatch) -> None:
     """A row that the schema or the event time rejects lacks the columns that were not read."""
     true = intake.Intake._offer_decoded
 
-    def planted(self: intake.Intake, partition: intake.Partition, batch: intake.SourceBatch) -> None:
-        narrow = intake.SourceBatch(batch.data, batch.position, batch.locate, (), batch.left_out, lambda: batch.data)
+    def planted(self: intake.Intake, partition: intake.Partition, batch: SourceBatch) -> None:
+        narrow = SourceBatch(batch.data, batch.position, batch.locate, (), batch.left_out, lambda: batch.data)
         true(self, partition, narrow if batch.whole is not None else batch)
 
     patch.setattr(intake.Intake, "_offer_decoded", planted)

@@ -28,7 +28,7 @@ def sees_no_difference(sight: Sight, folder: Path) -> None:
 def test_programs_that_see_some_columns(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("files")
 
-    @share(0.3)
+    @share(0.2)
     @given(sights())
     def holds(sight: Sight) -> None:
         sees_no_difference(sight, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import thalweg as tw
 from thalweg import col, count
 from thalweg.columnar.decode_table import WholeRows, may_be_left_out
 from thalweg.connect import call, memory, view
-from thalweg.connect._files_read import Found, OpenFiles
+from thalweg.connect._files_found import Found
+from thalweg.connect._files_read import OpenFiles
 from thalweg.core.ports import SourceBatch
 from thalweg.core.schema import schema_of
 from thalweg.plan import nodes as n
+from thalweg.plan.expr import Expr
 from thalweg.plan.fingerprint import fingerprints, state_fingerprints
 from thalweg.plan.prune import Needed, all_columns, join_columns, needed_columns
 
@@ -53,7 +56,7 @@ def test_a_filter_needs_its_condition_too() -> None:
 
 
 @pytest.mark.parametrize("raising", [col("n") * 2, col("s").cast(int), col("n").abs()])
-def test_an_expression_that_may_raise_needs_the_row_whole(raising: tw.Expr) -> None:
+def test_an_expression_that_may_raise_needs_the_row_whole(raising: Expr) -> None:
     app = tw.App("a")
     assert of_the_read(rows(app).with_columns(y=raising).select("k"), app).columns == ALL
 
@@ -66,7 +69,7 @@ def test_an_aggregate_needs_keys_and_arguments() -> None:
 
 
 @pytest.mark.parametrize("ordered", [col("x").first(), col("x").arg_max(by="n"), col("x").mode(), col("x").collect()])
-def test_an_aggregate_that_breaks_ties_needs_all(ordered: tw.Expr) -> None:
+def test_an_aggregate_that_breaks_ties_needs_all(ordered: Expr) -> None:
     app = tw.App("a")
     assert of_the_read(rows(app).group_by("k").agg(m=ordered), app).columns == ALL
 
@@ -83,10 +86,18 @@ def test_rows_that_are_only_counted_have_one_column() -> None:
     assert of_the_read(rows(app).agg(n=count()), app).columns == {"k"}
 
 
-def test_top_k_and_user_code_need_all() -> None:
-    for build in (lambda s: s.top_k(1, by="x", per="k").select("k"), lambda s: s.map(dict, schema=SCHEMA).select("k")):
-        app = tw.App("a")
-        assert of_the_read(build(rows(app)), app).columns == ALL
+def _first_by_key(stream: tw.Stream) -> tw.Stream:
+    return stream.top_k(1, by="x", per="k").select("k")
+
+
+def _by_function(stream: tw.Stream) -> tw.Stream:
+    return stream.map(dict, schema=SCHEMA).select("k")
+
+
+@pytest.mark.parametrize("build", [_first_by_key, _by_function])
+def test_top_k_and_user_code_need_all(build: Callable[[tw.Stream], tw.Stream]) -> None:
+    app = tw.App("a")
+    assert of_the_read(build(rows(app)), app).columns == ALL
 
 
 def joined(changing: bool) -> tuple[n.Plan, n.Join]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,11 +27,13 @@ import pyarrow as pa
 
 from thalweg.columnar.decode_csv import CsvDecoder, read_header
 from thalweg.columnar.decode_json import JsonDecoder
-from thalweg.columnar.decode_table import DamagedTableError, WholeRows, may_be_left_out, table_batches, table_schema
+from thalweg.columnar.decode_table import DamagedTableError, WholeRows, table_schema
 from thalweg.columnar.decoded import Decoded
 from thalweg.columnar.infer import SAMPLE_ROWS, infer_csv, infer_json
 from thalweg.columnar.inflate import InflatedFile
 from thalweg.columnar.runs import RUN_BYTES, Cursor, DamagedTextError, Run, Runs, TextDecoder, one_by_one
+from thalweg.connect._files_found import Found, WasRead
+from thalweg.connect._files_tables import TableReader
 from thalweg.core.clock import Clock, SystemClock
 from thalweg.core.errors import SourceError
 from thalweg.core.ports import Json, Nothing, PartitionReader, SourceBatch
@@ -41,33 +43,6 @@ _LIST_EVERY_S = 0.25
 _QUIET_S = 1.0  # how long a followed file must not have grown before its last line counts without a newline
 _HEADER_BYTES = 1 << 16
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A file: its name within the source, its path, format, and the suffix of its compression."""
-
-    name: str
-    path: str
-    format: str
-    compression: str | None
-
-    @property
-    def grows(self) -> bool:
-        """Whether one can read on where it ended once: only text that is not compressed."""
-        return self.format in ("ndjson", "csv") and self.compression is None
-
-
-@dataclass(frozen=True, slots=True)
-class _WasRead:
-    """What was read of a file: its size then, for text the line after, and whether that line lacked its newline."""
-
-    size: int
-    line: int = 1
-    open: bool = False
-
-    def json(self, name: str) -> Json:
-        return [name, self.size, self.line, self.open]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +89,11 @@ class FilesReader:
         self._closed = threading.Event()
         self._queue: deque[tuple[Found, dict[str, Any]]] = deque()
         self._known: set[str] = set()
-        self._read: dict[str, _WasRead] = {}
+        self._read: dict[str, WasRead] = {}
         self._now: _FileReader | None = None
         was: dict[str, Any] = position if isinstance(position, dict) else {}
         for name, size, line, is_open in was.get("done", ()):
-            self._read[name] = _WasRead(size, line, is_open)
+            self._read[name] = WasRead(size, line, is_open)
         # A list that is shared by positions is replaced, never changed.
         self._done: list[Json] = list(was.get("done", ()))
         found = source.listed()
@@ -227,7 +202,7 @@ class FilesReader:
                 self._known.discard(file.name)
         return False
 
-    def _finished(self, file: Found, was_read: _WasRead) -> None:
+    def _finished(self, file: Found, was_read: WasRead) -> None:
         self._known.discard(file.name)
         if file.name in self._read:
             self._done = [entry for entry in self._done if not (isinstance(entry, list) and entry[0] == file.name)]
@@ -276,7 +251,7 @@ class _FileReader(Protocol):
         """Return the place after the rows that were taken."""
         ...
 
-    def was_read(self) -> _WasRead | None:
+    def was_read(self) -> WasRead | None:
         """Return what was read, once there is no more; None while more may come soon."""
         ...
 
@@ -352,12 +327,12 @@ class _TextReader:
             at, skip = self._run.end, 0
         return {"offset": at.offset, "line": at.line, "skip": skip, "open": at.open}
 
-    def was_read(self) -> _WasRead | None:
+    def was_read(self) -> WasRead | None:
         if self._is_held:
             return None
         cursor = Cursor() if self._runs is None else self._runs.cursor
         size = cursor.offset if self.file.grows else os.path.getsize(self.file.path)
-        return _WasRead(size, cursor.line, cursor.open)
+        return WasRead(size, cursor.line, cursor.open)
 
     def close(self) -> None:
         self._bytes.close()
@@ -367,60 +342,6 @@ class _TextReader:
         if self._quiet_since is None or self._quiet_since[0] != size:
             self._quiet_since = (size, now_s)
         return now_s - self._quiet_since[1] >= _QUIET_S
-
-
-class _TableReader:
-    """Reads Parquet or Arrow; of Parquet not the columns that nobody sees.
-
-    Where it turns out that rows are asked for whole (many of them are late, or rejected), the rest is read whole.
-    """
-
-    def __init__(self, file: Found, source: OpenFiles, place: dict[str, Any]) -> None:
-        self.file = file
-        self.left_out: tuple[str, ...] = ()
-        self.whole: WholeRows | None = None
-        self._names = source.schema.names
-        self._row: int = place.get("row", 0)
-        self._size = os.path.getsize(file.path)
-        if file.format == "parquet" and source.wanted is not None:
-            self.left_out = may_be_left_out(file.path, source.schema, source.wanted)
-            self.whole = WholeRows(file.path, self._names) if self.left_out else None
-        self._batches = self._from_here()
-        self._rows: Decoded | None = None
-
-    def load(self) -> bool:
-        if self.whole is not None and self.whole.asked:
-            self._batches.close()
-            self.left_out, self.whole = (), None
-            self._batches = self._from_here()
-        batch = next(self._batches, None)
-        if batch is None:
-            return False
-        self._rows = Decoded(batch, range(self._row + 1, self._row + 1 + batch.num_rows))
-        return True
-
-    def left(self) -> int:
-        return 0 if self._rows is None else len(self._rows)
-
-    def take(self, count: int) -> Decoded:
-        assert self._rows is not None, "asked for only when rows are left"
-        count = min(count, len(self._rows))
-        taken, self._rows = self._rows.cut(0, count), self._rows.cut(count, len(self._rows))
-        self._row += count
-        return taken
-
-    def position(self) -> dict[str, Json]:
-        return {"row": self._row}
-
-    def _from_here(self) -> Generator[pa.RecordBatch, None, None]:
-        names = [name for name in self._names if name not in self.left_out]
-        return table_batches(self.file.path, self.file.format, self.file.compression, names, self._row)
-
-    def was_read(self) -> _WasRead | None:
-        return _WasRead(self._size)
-
-    def close(self) -> None:
-        self._batches.close()
 
 
 def infer_schema(found: Sequence[Found]) -> pa.Schema | None:
@@ -476,7 +397,9 @@ def _text_schema(file: Found) -> pa.Schema | None:
 
 
 def _reader(file: Found, source: OpenFiles, place: dict[str, Any]) -> _FileReader:
-    return (_TextReader if file.format in ("ndjson", "csv") else _TableReader)(file, source, place)
+    if file.format in ("ndjson", "csv"):
+        return _TextReader(file, source, place)
+    return TableReader(file, source.schema, source.wanted, place)
 
 
 def _header(text: InflatedFile) -> tuple[tuple[str, ...], Cursor]:
