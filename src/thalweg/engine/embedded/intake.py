@@ -390,14 +390,15 @@ class Intake:
             return Rows(self._with_numbers(frame), low, high, _origin(pending))
         times = self._times(frame, pending).alias(TIME)
         beside = [times]
-        late = self._late_possible(pending)
-        if late:
-            beside += _watermarks(times, pending, self.read.lateness_us)
-            # A row that is late for anything lies behind its watermark; late rows are shown whole.
-            if len(self._narrow) < len(self._wide) and (times < beside[1]).any():
-                frame = _frame(pending, self._wide)
+        if self._late_possible(pending):
+            marks = _watermarks(times, pending, self.read.lateness_us)
+            # A row that is late for anything lies behind its watermark.
+            if (times < marks[0]).any():
+                beside += marks
+                if len(self._narrow) < len(self._wide):
+                    frame = _frame(pending, self._wide)  # late rows are shown whole
         frame = frame.hstack(beside)
-        if late or self.numbered:
+        if len(beside) > 1 or self.numbered:
             frame = self._numbered(frame)
         return Rows(frame, low, high, _origin(pending))
 
@@ -409,7 +410,7 @@ class Intake:
 
     def _times(self, frame: pl.DataFrame, pending: Sequence[Pending]) -> pl.Series:
         if self._time is not None:
-            return frame.get_column(self._time).to_physical()
+            return frame.get_column(self._time).cast(pl.Int64)
         parts = [p.times for p in pending if p.times is not None]
         return parts[0] if len(parts) == 1 else pl.concat(parts)
 
@@ -434,12 +435,11 @@ def _watermarks(times: pl.Series, pending: Sequence[Pending], lateness_us: int) 
     start = 0
     for p in pending:
         height = p.data.num_rows
-        own = times[start : start + height].cum_max().shift(1, fill_value=NEVER)
-        own = own.clip(lower_bound=p.before) if p.before != NEVER else own
         # Minus infinity stays minus infinity.
-        marks = pl.select(pl.when(own == NEVER).then(pl.lit(NEVER, pl.Int64)).otherwise(own - lateness_us)).to_series()
-        held_up = marks < p.floor
-        reasons.append(held_up.cast(pl.UInt8) * p.why)
+        own = p.before - lateness_us if p.before != NEVER else NEVER
+        mark = (pl.col(TIME).cum_max().shift(1, fill_value=NEVER) - lateness_us).clip(lower_bound=own)
+        marks = times[start : start + height].to_frame().select(mark).to_series()
+        reasons.append((marks < p.floor).cast(pl.UInt8) * p.why)
         parts.append(marks.clip(lower_bound=p.floor) if p.floor != NEVER else marks)
         start += height
     columns = [pl.concat(parts).alias(WATERMARK)]
