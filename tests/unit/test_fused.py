@@ -104,7 +104,7 @@ def compilations(values: list[list[int | None]]) -> int:
         app.read(memory([tables])).select(m=col("n") * 2).write(view("v"))
         app.run(data=None, until="end", max_step_rows=len(values[0]), quiet=True)
     (stage,) = stages
-    return len(stage._bounded)
+    return len(stage._narrow._bounded)
 
 
 def test_steps_of_like_values_share_a_compilation() -> None:

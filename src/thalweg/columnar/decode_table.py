@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+import threading
+from collections.abc import Collection, Generator, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet
+
+from thalweg.core.schema import Schema
 
 _BATCH_ROWS = 65_536
 _ARROW_FILE = b"ARROW1"
@@ -56,19 +59,84 @@ def table_batches(
         raise DamagedTableError(str(error)) from error
 
 
+class WholeRows:
+    """Rows of a Parquet file that is being read with some of its columns: all columns of them.
+
+    The file is opened at once, so that it may be taken away meanwhile. For any number of threads.
+
+    Args:
+        path: The file.
+        columns: The columns.
+
+    Attributes:
+        asked: Whether it was ever asked for rows.
+    """
+
+    def __init__(self, path: str, columns: Sequence[str]) -> None:
+        self._parquet = _parquet(path)
+        self._columns = list(columns)
+        self._lock = threading.Lock()
+        self.asked = False
+
+    def read(self, start: int, count: int) -> pa.RecordBatch:
+        """Return rows from one on.
+
+        Raises:
+            DamagedTableError: The file is damaged.
+        """
+        self.asked = True
+        found: list[pa.RecordBatch] = []
+        with self._lock:
+            try:
+                for batch in _read_on(self._parquet, self._columns, start):
+                    batch.validate(full=True)
+                    found.append(batch.slice(0, count))
+                    count -= found[-1].num_rows
+                    if not count:
+                        return found[0] if len(found) == 1 else pa.concat_batches(found)
+            except pa.ArrowException as error:
+                raise DamagedTableError(str(error)) from error
+        raise DamagedTableError("it has fewer rows than were read of it")
+
+
+def may_be_left_out(path: str, schema: Schema, wanted: Collection[str]) -> tuple[str, ...]:
+    """Return the columns of a Parquet file that are not wanted and could reject no row of a schema.
+
+    Raises:
+        DamagedTableError: It is no Parquet file.
+        OSError: It cannot be read.
+    """
+    with _parquet(path) as parquet:
+        has = parquet.schema_arrow
+    if len(set(has.names)) < len(has.names) or not any(name in wanted for name in has.names):
+        return ()
+    free = [f for f in schema if f.name not in wanted and f.name in has.names and f.nullable and not f.rules]
+    return tuple(f.name for f in free if _same_values(has.field(f.name).type, f.type))
+
+
+def _same_values(given: pa.DataType, declared: pa.DataType) -> bool:
+    if given == declared:
+        return True
+    return bool(pa.types.is_string(declared) and (pa.types.is_large_string(given) or pa.types.is_string_view(given)))
+
+
 def _parquet_batches(path: str, columns: Sequence[str], start: int) -> Iterator[pa.RecordBatch]:
     with _parquet(path) as parquet:
-        wanted = _common(parquet.schema_arrow, columns)
-        passed = 0
-        for group in range(parquet.num_row_groups):
-            rows = parquet.metadata.row_group(group).num_rows
-            if passed + rows > start:
-                skipped = max(start - passed, 0)
-                for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=[group], columns=wanted):
-                    part = min(skipped, batch.num_rows)
-                    skipped -= part
-                    yield batch.slice(part)
-            passed += rows
+        yield from _read_on(parquet, columns, start)
+
+
+def _read_on(parquet: pa.parquet.ParquetFile, columns: Sequence[str], start: int) -> Iterator[pa.RecordBatch]:
+    wanted = _common(parquet.schema_arrow, columns)
+    passed = 0
+    for group in range(parquet.num_row_groups):
+        rows = parquet.metadata.row_group(group).num_rows
+        if passed + rows > start:
+            skipped = max(start - passed, 0)
+            for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=[group], columns=wanted):
+                part = min(skipped, batch.num_rows)
+                skipped -= part
+                yield batch.slice(part)
+        passed += rows
 
 
 def _arrow_batches(path: str, compression: str | None, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

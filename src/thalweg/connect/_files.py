@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
 
 import pyarrow as pa
 
-from thalweg.connect._files_read import Found, OpenFiles, infer_schema, redecoded
+from thalweg.connect._files_found import Found
+from thalweg.connect._files_read import OpenFiles, infer_schema, redecoded
 from thalweg.connect._files_write import FolderWriter, SingleFileWriter
 from thalweg.core.errors import PlanError, SinkError, SourceError
 from thalweg.core.ports import EpochWriter, OpenSource, SourceBatch, WriteRequest
@@ -100,6 +101,14 @@ class Files:
         if isinstance(schema, WriteRequest):
             return self._writer(schema)
         return OpenFiles(self.listed, schema, self.follow, self.path)
+
+    def open_narrow(self, schema: Schema, columns: Collection[str]) -> OpenSource:
+        """Start to read files of a schema, of Parquet only some columns.
+
+        Raises:
+            SourceError: What matches the path is of several formats.
+        """
+        return OpenFiles(self.listed, schema, self.follow, self.path, wanted=frozenset(columns))
 
     def redecode(self, rows: Sequence[bytes], schema: Schema, place: Callable[[int], str]) -> SourceBatch:
         """Decode rows of text as they were received.

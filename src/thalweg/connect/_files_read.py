@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,12 +27,14 @@ import pyarrow as pa
 
 from thalweg.columnar.decode_csv import CsvDecoder, read_header
 from thalweg.columnar.decode_json import JsonDecoder
-from thalweg.columnar.decode_table import DamagedTableError, table_batches, table_schema
+from thalweg.columnar.decode_table import DamagedTableError, WholeRows, table_schema
 from thalweg.columnar.decoded import Decoded
 from thalweg.columnar.infer import SAMPLE_ROWS, infer_csv, infer_json
 from thalweg.columnar.inflate import InflatedFile
 from thalweg.columnar.json_rows import Unknown
 from thalweg.columnar.runs import RUN_BYTES, Cursor, DamagedTextError, Run, Runs, TextDecoder, one_by_one
+from thalweg.connect._files_found import Found, WasRead
+from thalweg.connect._files_tables import TableReader
 from thalweg.core.clock import Clock, SystemClock
 from thalweg.core.errors import SourceError
 from thalweg.core.ports import Json, Nothing, PartitionReader, SourceBatch
@@ -44,35 +47,17 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A file: its name within the source, its path, format, and the suffix of its compression."""
-
-    name: str
-    path: str
-    format: str
-    compression: str | None
-
-    @property
-    def grows(self) -> bool:
-        """Whether one can read on where it ended once: only text that is not compressed."""
-        return self.format in ("ndjson", "csv") and self.compression is None
-
-
-@dataclass(frozen=True, slots=True)
-class _WasRead:
-    """What was read of a file: its size then, for text the line after, and whether that line lacked its newline."""
-
-    size: int
-    line: int = 1
-    open: bool = False
-
-    def json(self, name: str) -> Json:
-        return [name, self.size, self.line, self.open]
-
-
-@dataclass(frozen=True, slots=True)
 class OpenFiles:
-    """Files that are being read: one partition."""
+    """Files that are being read: one partition.
+
+    Attributes:
+        listed: Gives the files there are now.
+        schema: What their rows are decoded to.
+        follow: Whether to wait for more.
+        path: What was asked for, for people.
+        clock: Where time comes from.
+        wanted: The columns that are needed, where the others may be left out; None for all.
+    """
 
     listed: Callable[[], list[Found]]
     schema: Schema
@@ -80,6 +65,7 @@ class OpenFiles:
     path: str
     clock: Clock = SystemClock()  # noqa: RUF009  # it holds nothing
     unknown: Unknown = "drop"  # fields of JSON that the schema does not have
+    wanted: frozenset[str] | None = None
 
     def partitions(self) -> Sequence[str]:
         """Return the one partition's name."""
@@ -105,11 +91,11 @@ class FilesReader:
         self._closed = threading.Event()
         self._queue: deque[tuple[Found, dict[str, Any]]] = deque()
         self._known: set[str] = set()
-        self._read: dict[str, _WasRead] = {}
+        self._read: dict[str, WasRead] = {}
         self._now: _FileReader | None = None
         was: dict[str, Any] = position if isinstance(position, dict) else {}
         for name, size, line, is_open in was.get("done", ()):
-            self._read[name] = _WasRead(size, line, is_open)
+            self._read[name] = WasRead(size, line, is_open)
         # A list that is shared by positions is replaced, never changed.
         self._done: list[Json] = list(was.get("done", ()))
         found = source.listed()
@@ -189,7 +175,11 @@ class FilesReader:
                     if reader.left() or reader.load():
                         rows = reader.take(max_rows)
                         position: Json = {"done": self._done, "file": reader.file.name, **reader.position()}
-                        return SourceBatch(rows.data, position, _Locate(reader.file, rows), rows.rejected)
+                        where = _Locate(reader.file, rows)
+                        if (whole := reader.whole) is None:
+                            return SourceBatch(rows.data, position, where, rows.rejected)
+                        again = partial(_read_again, reader.file, whole, rows)
+                        return SourceBatch(rows.data, position, where, (), reader.left_out, again)
                     was_read = reader.was_read()
             except SourceError:
                 self.close()
@@ -214,7 +204,7 @@ class FilesReader:
                 self._known.discard(file.name)
         return False
 
-    def _finished(self, file: Found, was_read: _WasRead) -> None:
+    def _finished(self, file: Found, was_read: WasRead) -> None:
         self._known.discard(file.name)
         if file.name in self._read:
             self._done = [entry for entry in self._done if not (isinstance(entry, list) and entry[0] == file.name)]
@@ -237,6 +227,16 @@ class _FileReader(Protocol):
     @property
     def file(self) -> Found: ...
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The columns that the rows lack which were taken last."""
+        ...
+
+    @property
+    def whole(self) -> WholeRows | None:
+        """What has these columns too; None where none were left out."""
+        ...
+
     def load(self) -> bool:
         """Decode the next rows; return whether there are any now."""
         ...
@@ -253,7 +253,7 @@ class _FileReader(Protocol):
         """Return the place after the rows that were taken."""
         ...
 
-    def was_read(self) -> _WasRead | None:
+    def was_read(self) -> WasRead | None:
         """Return what was read, once there is no more; None while more may come soon."""
         ...
 
@@ -261,7 +261,10 @@ class _FileReader(Protocol):
 
 
 class _TextReader:
-    """Reads NDJSON or CSV."""
+    """Reads NDJSON or CSV, always all columns: a value of any may reject its row."""
+
+    left_out: tuple[str, ...] = ()
+    whole: WholeRows | None = None
 
     def __init__(self, file: Found, source: OpenFiles, place: dict[str, Any]) -> None:
         self.file = file
@@ -326,12 +329,12 @@ class _TextReader:
             at, skip = self._run.end, 0
         return {"offset": at.offset, "line": at.line, "skip": skip, "open": at.open}
 
-    def was_read(self) -> _WasRead | None:
+    def was_read(self) -> WasRead | None:
         if self._is_held:
             return None
         cursor = Cursor() if self._runs is None else self._runs.cursor
         size = cursor.offset if self.file.grows else os.path.getsize(self.file.path)
-        return _WasRead(size, cursor.line, cursor.open)
+        return WasRead(size, cursor.line, cursor.open)
 
     def close(self) -> None:
         self._bytes.close()
@@ -341,43 +344,6 @@ class _TextReader:
         if self._quiet_since is None or self._quiet_since[0] != size:
             self._quiet_since = (size, now_s)
         return now_s - self._quiet_since[1] >= _QUIET_S
-
-
-class _TableReader:
-    """Reads Parquet or Arrow."""
-
-    def __init__(self, file: Found, source: OpenFiles, place: dict[str, Any]) -> None:
-        self.file = file
-        self._row: int = place.get("row", 0)
-        self._size = os.path.getsize(file.path)
-        self._batches = table_batches(file.path, file.format, file.compression, source.schema.names, self._row)
-        self._rows: Decoded | None = None
-
-    def load(self) -> bool:
-        batch = next(self._batches, None)
-        if batch is None:
-            return False
-        self._rows = Decoded(batch, range(self._row + 1, self._row + 1 + batch.num_rows))
-        return True
-
-    def left(self) -> int:
-        return 0 if self._rows is None else len(self._rows)
-
-    def take(self, count: int) -> Decoded:
-        assert self._rows is not None, "asked for only when rows are left"
-        count = min(count, len(self._rows))
-        taken, self._rows = self._rows.cut(0, count), self._rows.cut(count, len(self._rows))
-        self._row += count
-        return taken
-
-    def position(self) -> dict[str, Json]:
-        return {"row": self._row}
-
-    def was_read(self) -> _WasRead | None:
-        return _WasRead(self._size)
-
-    def close(self) -> None:
-        self._batches.close()
 
 
 def infer_schema(found: Sequence[Found]) -> pa.Schema | None:
@@ -433,7 +399,9 @@ def _text_schema(file: Found) -> pa.Schema | None:
 
 
 def _reader(file: Found, source: OpenFiles, place: dict[str, Any]) -> _FileReader:
-    return (_TextReader if file.format in ("ndjson", "csv") else _TableReader)(file, source, place)
+    if file.format in ("ndjson", "csv"):
+        return _TextReader(file, source, place)
+    return TableReader(file, source.schema, source.wanted, place)
 
 
 def _header(text: InflatedFile) -> tuple[tuple[str, ...], Cursor]:
@@ -475,6 +443,11 @@ def _decoder(
             f"{file.path}: the header has none of the columns {', '.join(schema.names)}; it has {', '.join(names)}"
         )
     return (CsvDecoder(schema, names) if names else None), start
+
+
+def _read_again(file: Found, whole: WholeRows, rows: Decoded) -> pa.RecordBatch:
+    with _errors_of(file):
+        return whole.read(rows.line(0) - 1, len(rows))
 
 
 def _place(file: Found, line: int) -> str:

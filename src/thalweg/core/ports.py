@@ -8,7 +8,7 @@ one Arrow table per step, or the tables of an epoch once its checkpoint is commi
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -45,12 +45,16 @@ class SourceBatch:
         position: Where to read on: after the last row of this batch, decoded or rejected.
         locate: Gives the place of row *i* of ``data``, for people.
         rejected: The rows in between that could not be decoded.
+        left_out: The columns of the schema that were not read, as the source was asked; no row is rejected by them.
+        whole: Gives the rows of ``data`` with these columns too; there where some were left out.
     """
 
     data: pa.RecordBatch
     position: Json
     locate: Callable[[int], str]
     rejected: Sequence[Rejected] = ()
+    left_out: tuple[str, ...] = ()
+    whole: Callable[[], pa.RecordBatch] | None = None
 
 
 class Nothing(enum.Enum):
@@ -265,6 +269,23 @@ class Sink(Protocol):
 
         Raises:
             SinkError: The target cannot be opened.
+        """
+        ...
+
+
+@runtime_checkable
+class Narrowable(Protocol):
+    """A source that can leave columns unread."""
+
+    def open_narrow(self, schema: Schema, columns: Collection[str]) -> OpenSource:
+        """Start to read as ``open`` does, but leave out columns that cannot reject a row, but for some.
+
+        Args:
+            schema: What rows are decoded to.
+            columns: The columns that are needed.
+
+        Raises:
+            SourceError: The source cannot be opened.
         """
         ...
 

@@ -33,6 +33,7 @@ class RunOptions:
         clock: Where time comes from.
         pick: Overrides which partitions a step reads; for tests.
         replay: Idle and new partitions as an earlier run recorded them.
+        leave_out: Whether columns that nobody can see are not read, computed and kept; results are the same.
     """
 
     data: Path | None = None
@@ -45,6 +46,7 @@ class RunOptions:
     clock: Clock = field(default_factory=SystemClock)
     pick: Pick | None = None
     replay: Sequence[TimeException] = ()
+    leave_out: bool = True
 
     @property
     def log_path(self) -> Path:

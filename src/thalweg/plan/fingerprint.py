@@ -6,6 +6,7 @@ import hashlib
 
 from thalweg.plan import nodes as n
 from thalweg.plan.functions_of_user import function_fingerprint
+from thalweg.plan.prune import NeededColumns, join_columns
 from thalweg.plan.show import describe
 
 _VERSIONS = {"Aggregate": 1, "ReduceByKey": 1}
@@ -26,6 +27,23 @@ def fingerprints(plan: n.Plan) -> dict[n.Node, str]:
         digest = hashlib.sha256("\x00".join(parts).encode("utf-8", "backslashreplace")).hexdigest()[:16]
         times[digest] = times.get(digest, 0) + 1
         found[node] = digest if times[digest] == 1 else f"{digest}-{times[digest]}"
+    return found
+
+
+def state_fingerprints(plan: n.Plan, needed: NeededColumns) -> dict[n.Node, str]:
+    """Return what the state of each node is found by: its fingerprint, and what it leaves out of its rows.
+
+    Args:
+        plan: The plan.
+        needed: The columns that can be seen of each node's rows.
+    """
+    found = fingerprints(plan)
+    for node in found:
+        if isinstance(node, n.Join):
+            kept = join_columns(node, needed[node])
+            if kept != (node.left.schema.names, node.right.schema.names):
+                digest = hashlib.sha256(repr(kept).encode("utf-8", "backslashreplace")).hexdigest()[:8]
+                found[node] = f"{found[node]}-{digest}"
     return found
 
 

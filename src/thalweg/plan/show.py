@@ -8,6 +8,7 @@ from thalweg.core.duration import duration_text
 from thalweg.plan import nodes as n
 from thalweg.plan.expr import Column, show
 from thalweg.plan.functions_of_user import qualified_name
+from thalweg.plan.prune import NeededColumns, join_columns, needed_columns
 
 
 def step_name(node: n.Node, number: int | None = None) -> str:
@@ -70,11 +71,14 @@ def describe(node: n.Node) -> str:
 
 
 def tree(plan: n.Plan) -> Iterator[str]:
-    """Give the plan as lines: each write, and below it what it reads, with how each step behaves."""
-    numbers = plan.numbers()
+    """Give the plan as lines: each write, and below it what it reads, with how each step behaves.
+
+    A step that leaves columns out, as nobody can see them, says which it keeps.
+    """
+    numbers, needed = plan.numbers(), needed_columns(plan)
     shown: set[int] = set()
     for write in plan.writes:
-        yield from _branch(write, numbers, shown, "", "")
+        yield from _branch(write, numbers, needed, shown, "", "")
 
 
 def traits(node: n.Node) -> tuple[str, ...]:
@@ -120,18 +124,35 @@ def traits(node: n.Node) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _branch(node: n.Node, numbers: dict[n.Node, int], shown: set[int], lead: str, below: str) -> Iterator[str]:
+def _branch(
+    node: n.Node, numbers: dict[n.Node, int], needed: NeededColumns, shown: set[int], lead: str, below: str
+) -> Iterator[str]:
     number = numbers[node]
     if id(node) in shown:
         yield f"{lead}{number} {node.verb}, as above"
         return
     shown.add(id(node))
-    yield f"{lead}{number} {describe(node)}  [{'; '.join(traits(node))}]"
-    for index, needed in enumerate(node.inputs):
+    told = "; ".join((*traits(node), *_left_out(node, needed)))
+    yield f"{lead}{number} {describe(node)}  [{told}]"
+    for index, input_ in enumerate(node.inputs):
         last = index == len(node.inputs) - 1
         yield from _branch(
-            needed, numbers, shown, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  ")
+            input_, numbers, needed, shown, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  ")
         )
+
+
+def _left_out(node: n.Node, needed: NeededColumns) -> Iterator[str]:
+    """Give what a source or a join leaves out of its rows, as nobody can see it."""
+    if isinstance(node, n.Read):
+        seen = needed[node].columns
+        if len(seen) < len(node.schema.names):
+            late = ", all of late rows" if len(needed[node].if_late) == len(node.schema.names) else ""
+            names = ", ".join(name for name in node.schema.names if name in seen)
+            yield f"needs {names} of {len(node.schema.names)} columns{late}"
+    elif isinstance(node, n.Join):
+        kept, inputs = join_columns(node, needed[node]), (node.left, node.right)
+        if any(len(names) < len(of.schema.names) for names, of in zip(kept, inputs, strict=True)):
+            yield f"keeps {', '.join(kept[0])} of the left, {', '.join(kept[1])} of the right"
 
 
 def _read(node: n.Read) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 import polars as pl
 
 from thalweg.engine.embedded.buckets import Slice
-from thalweg.engine.embedded.direct import repeated
+from thalweg.engine.embedded.direct import kept, repeated
 from thalweg.engine.embedded.partial import END
 from thalweg.engine.embedded.rows import ROW, TIME, WATERMARK, WHY, Rows, visible
 from thalweg.plan.windows import Window
@@ -121,7 +121,7 @@ def _slices(window: Window, rows: Rows, prepared: pl.DataFrame) -> Iterator[tupl
         first, last = window.first_end(low), window.last_end(low)
         if first > last:
             continue
-        part = prepared.filter((time >= low) & (time < window.next_slice(low)))
+        part = kept(prepared, (time >= low) & (time < window.next_slice(low)))
         if part.height:
             yield (first, last), part
 

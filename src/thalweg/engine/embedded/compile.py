@@ -25,12 +25,18 @@ from thalweg.engine.embedded.stage import Stage
 from thalweg.engine.embedded.stateless import Exploded, MappedBatches, MappedRows, United
 from thalweg.engine.embedded.windowed import ClosingWindows
 from thalweg.plan import nodes as n
+from thalweg.plan.prune import NeededColumns
 from thalweg.plan.show import describe
 from thalweg.plan.windows import CountWindow, SessionWindow, Window
 
 
 def stage_of(
-    node: n.Node, chain: Sequence[n.Node], name: str, outlet: Callable[[n.Write, str], Outlet], clock: Clock
+    node: n.Node,
+    chain: Sequence[n.Node],
+    name: str,
+    outlet: Callable[[n.Write, str], Outlet],
+    clock: Clock,
+    needed: NeededColumns,
 ) -> Stage:
     """Return the operator that runs a node.
 
@@ -40,13 +46,14 @@ def stage_of(
         name: The step's name.
         outlet: Makes the end of a stream.
         clock: Where time comes from, for what looks at it.
+        needed: The columns that can be seen of each node's rows.
 
     Raises:
         UnsupportedError: This engine cannot run the node.
     """
     match node:
         case n.Filter() | n.Project() | n.Unnest():
-            return Fused(chain, name)  # type: ignore[arg-type]  # only fusible nodes make a chain
+            return Fused(chain, name, needed)  # type: ignore[arg-type]  # only fusible nodes make a chain
         case n.Explode():
             return Exploded(node, name)
         case n.Union():
@@ -60,7 +67,7 @@ def stage_of(
         case n.MapRows() | n.MapBatches() | n.Lookup():
             return _row_by_row(node, name, clock)
         case n.Join(within=(low, high)):
-            return IntervalJoin(node, low, high, name)
+            return IntervalJoin(node, low, high, name, needed[node])
         case n.JoinAsof():
             return AsofJoin(node, name)
         case n.Aggregate(window=Window() as window, emit="on_close"):
@@ -74,7 +81,7 @@ def stage_of(
         case n.Aggregate() | n.ReduceByKey():
             return ChangingAggregate(node, name)
         case n.Join(within=None):
-            return table_join(node, name)
+            return table_join(node, name, needed[node])
         case n.Process():
             return ProcessedBatches(node, name) if node.by_batch else ProcessedRows(node, name)
         case n.Write():

@@ -16,6 +16,7 @@ from thalweg.engine.embedded.rows import HIDDEN, LENGTH, Rows
 from thalweg.engine.embedded.stage import Output, RejectedRow, Stage, without_bad_rows
 from thalweg.plan.expr import columns
 from thalweg.plan.nodes import Filter, Node, Project, Unnest
+from thalweg.plan.prune import NeededColumns, may_raise
 
 LARGE_ROWS: Final = 65_536
 """From so many rows on it pays to look where the integers lie, and to run on Polars' streaming engine."""
@@ -63,23 +64,34 @@ class Fused(Stage):
 
     Many rows at once are looked through for where their integers lie first. Where that proves that arithmetic on them
     stays within 64 bits it is run without checks, with the same result.
+
+    Columns that nobody sees are not computed. Rows that may be late have more of them, and so have two queries.
+
+    Args:
+        nodes: The filters and projections.
+        name: The step's name.
+        needed: The columns that can be seen of each node's rows.
     """
 
     uses_time = False
 
-    def __init__(self, nodes: Sequence[Fusible], name: str) -> None:
+    def __init__(self, nodes: Sequence[Fusible], name: str, needed: NeededColumns) -> None:
         super().__init__(nodes[-1], name)
-        self._nodes = tuple(nodes)
-        self._checked = _compiled(nodes, {})
-        self._guarded = sorted(_guarded(nodes))
-        self._bounded: dict[tuple[Bounds, ...], Sequence[_Part]] = {}
+        if any(may_raise(node) for node in nodes):  # what is not computed could not be rejected
+            everything = [frozenset(node.schema.names) for node in nodes]
+            self._narrow = self._wide = _Query(nodes, everything)
+        else:
+            self._narrow = _Query(nodes, [needed[node].columns for node in nodes])
+            self._wide = _Query(nodes, [needed[node].if_late for node in nodes])
+        self._if_late = needed[nodes[0].input].if_late
 
     def process(self, inputs: Sequence[Rows], watermark: int) -> Output:
         out = Output()
         for rows in inputs:
             frame = rows.frame
             hidden = [name for name in HIDDEN if name in frame.columns]
-            results, bad = without_bad_rows(frame, partial(_run, self._parts(frame), hidden))
+            query = self._wide if self._if_late.issubset(frame.columns) else self._narrow
+            results, bad = without_bad_rows(frame, partial(_run, query.parts(frame), hidden))
             self.entry.rows_in += frame.height
             self.entry.pairs += frame.height
             self.entry.rejected += len(bad)
@@ -92,7 +104,24 @@ class Fused(Stage):
             out.rows += [rows.replaced(result) for result in results if result.height]
         return out
 
-    def _parts(self, frame: pl.DataFrame) -> Sequence[_Part]:
+
+class _Query:
+    """Nodes compiled.
+
+    Args:
+        nodes: The nodes.
+        live: For each the columns that come out.
+    """
+
+    def __init__(self, nodes: Sequence[Fusible], live: Sequence[frozenset[str]]) -> None:
+        self._nodes = tuple(nodes)
+        self._live = tuple(live)
+        self._checked = _compiled(nodes, live, {})
+        # Columns that are left out are in no arithmetic that has to be guarded.
+        self._guarded = sorted(_guarded(nodes)) if any(may_raise(node) for node in nodes) else []
+        self._bounded: dict[tuple[Bounds, ...], Sequence[_Part]] = {}
+
+    def parts(self, frame: pl.DataFrame) -> Sequence[_Part]:
         """Return the compilation for a frame's values."""
         if not self._guarded or frame.height < LARGE_ROWS:
             return self._checked
@@ -101,7 +130,7 @@ class Fused(Stage):
         if (found := self._bounded.get(key)) is None:
             if len(self._bounded) >= _KNOWN_COMPILATIONS:
                 self._bounded.clear()
-            found = self._bounded[key] = _compiled(self._nodes, bounds)
+            found = self._bounded[key] = _compiled(self._nodes, self._live, bounds)
         return found
 
 
@@ -117,23 +146,30 @@ def _run(parts: Sequence[_Part], hidden: Sequence[str], frame: pl.DataFrame) -> 
     return lazy.collect(engine="streaming" if frame.height >= LARGE_ROWS else "in-memory")
 
 
-def _compiled(nodes: Sequence[Fusible], bounds: Mapping[str, Bounds]) -> tuple[_Part, ...]:
-    """Return the nodes compiled, for input columns between bounds."""
+def _compiled(
+    nodes: Sequence[Fusible], live: Sequence[frozenset[str]], bounds: Mapping[str, Bounds]
+) -> tuple[_Part, ...]:
+    """Return the nodes compiled, so that certain columns of each come out, for input columns between bounds."""
     parts: list[_Part] = []
-    for node in nodes:
+    for node, names in zip(nodes, live, strict=True):
         schema = node.input.schema
         match node:
             case Filter():
                 parts.append(_Where(compile_bounded(node.predicate, schema, bounds)[0]))
             case Project():
-                made = [(name, *compile_bounded(expr, schema, bounds)) for name, expr in node.columns]
-                constant = not any(columns(expr) for _, expr in node.columns)
+                wanted = [(name, expr) for name, expr in node.columns if name in names]
+                made = [(name, *compile_bounded(expr, schema, bounds)) for name, expr in wanted]
+                constant = not any(columns(expr) for _, expr in wanted)
                 parts.append(_Select(tuple(expr.alias(name) for name, expr, _ in made), constant))
                 bounds = {name: lie for name, _, lie in made if t.is_integer(node.schema[name].type)}
             case Unnest():
-                parts.append(_Unnested(node.column, tuple(node.schema.names)))
+                parts.append(_Unnested(node.column, tuple(name for name in node.schema.names if name in names)))
                 # A field may take the name of the struct that it came from.
                 bounds = {name: lie for name, lie in bounds.items() if name != node.column}
+    last, names = nodes[-1], live[-1]
+    if isinstance(last, Filter) and len(names) < len(last.schema.names):
+        kept = tuple(pl.col(name) for name in last.schema.names if name in names)
+        parts.append(_Select(kept, constant=False))
     return tuple(parts)
 
 

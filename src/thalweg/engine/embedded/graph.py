@@ -14,6 +14,7 @@ from thalweg.engine.embedded.stage import LateTest, Output, Stage, TwoSided
 from thalweg.engine.embedded.stateless import MappedBatches, MappedRows
 from thalweg.engine.embedded.taps import Tap, error_rows, late_rows
 from thalweg.plan import nodes as n
+from thalweg.plan.prune import NeededColumns
 from thalweg.plan.show import step_name
 
 
@@ -53,15 +54,19 @@ class Graph:
         plan: What to compute.
         outlet: Makes the end of a stream.
         clock: Where time comes from.
+        needed: The columns that can be seen of each node's rows.
     """
 
-    def __init__(self, plan: n.Plan, outlet: Callable[[n.Write, str], Outlet], clock: Clock) -> None:
+    def __init__(
+        self, plan: n.Plan, outlet: Callable[[n.Write, str], Outlet], clock: Clock, needed: NeededColumns
+    ) -> None:
         self._clock = clock
+        self._needed = needed
         numbers = plan.numbers()
         consumers: dict[int, list[n.Node]] = {}
         for node in numbers:
-            for needed in node.inputs:
-                consumers.setdefault(id(needed), []).append(node)
+            for source in node.inputs:
+                consumers.setdefault(id(source), []).append(node)
         self._by_node: dict[int, Vertex] = {}
         self.vertices: list[Vertex] = []
         for node, number in numbers.items():
@@ -187,7 +192,7 @@ class Graph:
         while nodes_fused(chain[0]) and id(chain[0].inputs[0]) not in self._by_node:
             chain.insert(0, chain[0].inputs[0])
         inputs = [self._by_node[id(needed)] for needed in chain[0].inputs]
-        return Vertex(stage_of(node, chain, name, outlet, self._clock), node, inputs)
+        return Vertex(stage_of(node, chain, name, outlet, self._clock, self._needed), node, inputs)
 
     def _reached(self, read: Vertex) -> list[Vertex]:
         found: list[Vertex] = []

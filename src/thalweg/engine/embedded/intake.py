@@ -8,8 +8,8 @@ of large ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -18,13 +18,16 @@ import pyarrow as pa
 
 from thalweg.columnar.conform import Conformer
 from thalweg.columnar.frames import to_frame
-from thalweg.core.ports import Json, OpenSource, PartitionReader, SourceBatch
+from thalweg.core.ports import Json, Narrowable, OpenSource, PartitionReader, SourceBatch
+from thalweg.core.schema import Schema
 from thalweg.engine.contract import TimeException
 from thalweg.engine.embedded.event_time import EventTime
 from thalweg.engine.embedded.ledger import Entry
 from thalweg.engine.embedded.rows import ALWAYS, LATE_REASONS, NEVER, ROW, TIME, WATERMARK, WHY, Origin, Rows
 from thalweg.engine.embedded.stage import LateTest, RejectedRow
+from thalweg.plan.expr import columns
 from thalweg.plan.nodes import Read
+from thalweg.plan.prune import Needed
 
 STEP_ROWS: Final = 262_144
 """Rows that a step takes from a partition at the most, if nothing else is asked for and something below keeps rows."""
@@ -55,6 +58,7 @@ class Pending:
         low: The least time.
         high: The greatest time.
         rows: Their numbers in ``batch``, where some were left out.
+        whole: Gives them with the columns that were not read; there where some were not.
     """
 
     partition: Partition
@@ -67,6 +71,39 @@ class Pending:
     low: int
     high: int
     rows: Sequence[int] | None
+    whole: Callable[[], pa.RecordBatch] | None = None
+
+    def picked(self, names: Sequence[str]) -> pa.RecordBatch:
+        """Return some columns."""
+        data = self.data
+        if self.whole is not None and any(name in self.batch.left_out for name in names):
+            data = self.whole()
+        return data if data.schema.names == names else data.select(names)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What rows pass on their way in.
+
+    Attributes:
+        conformer: Brings them to the schema.
+        schema: The schema; of the columns that were read.
+        loose: Whether rows of the right types need no further look, as nothing is ruled out.
+        time: Finds their event times; None without.
+    """
+
+    conformer: Conformer
+    schema: pa.Schema
+    loose: bool
+    time: EventTime | None
+
+
+def door(read: Read, left_out: Collection[str] = ()) -> Door:
+    """Return what the rows of a source pass of which some columns were not read."""
+    schema = Schema(tuple(field for field in read.schema if field.name not in left_out))
+    time = EventTime(replace(read, schema=schema)) if read.time is not None else None
+    # A schema without rules and null checks needs no look at rows of the right types.
+    return Door(Conformer(schema), schema.arrow, all(f.nullable and not f.rules for f in schema), time)
 
 
 @dataclass(slots=True)
@@ -126,6 +163,7 @@ class Intake:
         numbered: Whether rows carry their number, for the places of rows that user code rejects.
         timed: Whether something downstream looks at the rows' event time.
         plain: Whether its rows reach only what holds few of them, so that a step may be large.
+        needed: The columns that can be seen of its rows; None for all.
         partitions: By name.
         exceptions: What was recorded of idle and new partitions.
     """
@@ -139,6 +177,7 @@ class Intake:
     number: int
     timed: bool = True
     plain: bool = False
+    needed: Needed | None = None
     partitions: dict[str, Partition] = field(default_factory=dict)
     exceptions: list[TimeException] = field(default_factory=list)
     replayed: Sequence[TimeException] = ()
@@ -148,17 +187,27 @@ class Intake:
     _bytes: int = 0
     _row_bytes: int = 0
     _last: int = NEVER
-    _time: EventTime | None = None
-    _conformer: Conformer | None = None
-    _arrow: pa.Schema | None = None
-    _loose: bool = False
+    _doors: dict[tuple[str, ...], Door] = field(default_factory=dict)
+    _time: str | None = None
+    _narrow: list[str] = field(default_factory=list)
+    _wide: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._time = EventTime(self.read) if self.read.time is not None else None
-        self._conformer = Conformer(self.read.schema)
-        self._arrow = self.read.schema.arrow
-        # A schema without rules and null checks needs no look at rows of the right types.
-        self._loose = all(f.nullable and not f.rules for f in self.read.schema)
+        names = self.read.schema.names
+        self._doors[()] = whole = door(self.read)
+        if whole.time is not None and whole.time.column is not None:
+            self._time = names[whole.time.column]
+        live = Needed(frozenset(names), frozenset(names)) if self.needed is None else self.needed
+        timed = {self._time} if self.timed else set()
+        self._narrow = [name for name in names if name in live.columns or name in timed]
+        self._wide = [name for name in names if name in live.if_late or name in timed]
+
+    def open(self) -> OpenSource:
+        """Start to read the source; columns that nobody sees are left out, where it can."""
+        read, source = self.read, self.read.source
+        if len(self._narrow) == len(read.schema.names) or not isinstance(source, Narrowable):
+            return source.open(read.schema)
+        return source.open_narrow(read.schema, {*self._narrow, *(columns(read.time) if read.time is not None else ())})
 
     def offer(self, partition: Partition, batch: SourceBatch) -> int:
         """Take a batch of a partition; return how many rows it had, rejected ones included."""
@@ -206,7 +255,9 @@ class Intake:
                     elif known.row > partition.rows:
                         stop = min(stop, start + known.row - partition.rows)
             locate = partial(_shifted, batch.locate, start)
-            piece = SourceBatch(batch.data.slice(start, stop - start), batch.position, locate)
+            whole = None if batch.whole is None else partial(_sliced, batch.whole, start, stop - start)
+            data = batch.data.slice(start, stop - start)
+            piece = SourceBatch(data, batch.position, locate, left_out=batch.left_out, whole=whole)
             self._offer_decoded(partition, piece)
             start = stop
 
@@ -214,11 +265,11 @@ class Intake:
         entry = self.entry
         data, rows = batch.data, None
         partition.rows += data.num_rows
-        if not (self._loose and data.schema.equals(self._arrow)):
-            assert self._conformer is not None
-            conformed = self._conformer.conform(data)
+        passed = self._door(batch)
+        if not (passed.loose and data.schema.equals(passed.schema)):
+            conformed = passed.conformer.conform(data)
             if conformed.bad:
-                frame = to_frame(data)
+                frame = to_frame(data if batch.whole is None else batch.whole())
                 for row in conformed.bad:
                     whole = frame[row.row : row.row + 1]
                     self.rejected.append(RejectedRow(batch.locate(row.row), row.reason, whole, row.column))
@@ -232,11 +283,13 @@ class Intake:
         self, partition: Partition, batch: SourceBatch, data: pa.RecordBatch, rows: Sequence[int] | None
     ) -> None:
         times, low, high = None, NEVER, ALWAYS
-        if self._time is not None:
-            timed = self._time.of(data, partition.running_max)
+        time = self._door(batch).time
+        if time is not None:
+            timed = time.of(data, partition.running_max)
+            full = data if batch.whole is None or not timed.bad else self._whole(batch, rows)
             for number, reason in timed.bad:
                 row = number if rows is None else rows[number]
-                whole = to_frame(data.slice(number, 1))
+                whole = to_frame(full.slice(number, 1))
                 self.rejected.append(RejectedRow(batch.locate(row), reason, whole))
             self.entry.rejected += len(timed.bad)
             if timed.rows is not None:
@@ -246,14 +299,26 @@ class Intake:
                 return
         self.entry.passed += data.num_rows
         self.entry.rows_out += data.num_rows
-        self._pending.append(
-            Pending(
-                partition, batch, data, times, partition.running_max, partition.floor, partition.why, low, high, rows
-            )
-        )
-        partition.running_max = max(partition.running_max, high) if self._time is not None else NEVER
+        full_rows = None if batch.whole is None else partial(self._whole, batch, rows)
+        before, floor, why = partition.running_max, partition.floor, partition.why
+        self._pending.append(Pending(partition, batch, data, times, before, floor, why, low, high, rows, full_rows))
+        partition.running_max = max(partition.running_max, high) if time is not None else NEVER
         self._rows += data.num_rows
         self._bytes += data.nbytes
+
+    def _door(self, batch: SourceBatch) -> Door:
+        found = self._doors.get(batch.left_out)
+        if found is None:
+            found = self._doors[batch.left_out] = door(self.read, batch.left_out)
+        return found
+
+    def _whole(self, batch: SourceBatch, rows: Sequence[int] | None) -> pa.RecordBatch:
+        """Return rows of a batch, none of which the schema rejects, with the columns that were not read."""
+        assert batch.whole is not None, "asked for only where columns were left out"
+        data = batch.whole()
+        if rows is not None:
+            data = data.take(pa.array(rows, pa.int64()))
+        return self._doors[()].conformer.conform(data).data
 
     def watermark(self) -> int | None:
         """Return the least watermark of the partitions that are not idle; None if those that could move are."""
@@ -317,17 +382,23 @@ class Intake:
         self._rows = self._bytes = 0
         # Rows of one partition side by side, so that running maxima go over whole runs.
         pending.sort(key=lambda p: p.partition.name)
-        frame = to_frame(pa.Table.from_batches([p.data for p in pending]))
-        if self._time is None:
+        frame = _frame(pending, self._narrow)
+        if self.read.time is None:
             return Rows(self._with_numbers(frame), origin=_origin(pending))
         low, high = min(p.low for p in pending), max(p.high for p in pending)
         if not self.timed:
             return Rows(self._with_numbers(frame), low, high, _origin(pending))
-        frame = frame.hstack([self._times(frame, pending).alias(TIME)])
-        late = self._late_possible(pending)
-        if late:
-            frame = frame.hstack(_watermarks(frame.get_column(TIME), pending, self.read.lateness_us))
-        if late or self.numbered:
+        times = self._times(frame, pending).alias(TIME)
+        beside = [times]
+        if self._late_possible(pending):
+            marks = _watermarks(times, pending, self.read.lateness_us)
+            # A row that is late for anything lies behind its watermark.
+            if (times < marks[0]).any():
+                beside += marks
+                if len(self._narrow) < len(self._wide):
+                    frame = _frame(pending, self._wide)  # late rows are shown whole
+        frame = frame.hstack(beside)
+        if len(beside) > 1 or self.numbered:
             frame = self._numbered(frame)
         return Rows(frame, low, high, _origin(pending))
 
@@ -338,9 +409,8 @@ class Intake:
         return frame.hstack([pl.int_range(frame.height, dtype=pl.Int64, eager=True).alias(ROW)])
 
     def _times(self, frame: pl.DataFrame, pending: Sequence[Pending]) -> pl.Series:
-        assert self._time is not None
-        if self._time.column is not None:
-            return frame.to_series(self._time.column).to_physical()
+        if self._time is not None:
+            return frame.get_column(self._time).cast(pl.Int64)
         parts = [p.times for p in pending if p.times is not None]
         return parts[0] if len(parts) == 1 else pl.concat(parts)
 
@@ -365,18 +435,25 @@ def _watermarks(times: pl.Series, pending: Sequence[Pending], lateness_us: int) 
     start = 0
     for p in pending:
         height = p.data.num_rows
-        own = times[start : start + height].cum_max().shift(1, fill_value=NEVER)
-        own = own.clip(lower_bound=p.before) if p.before != NEVER else own
         # Minus infinity stays minus infinity.
-        marks = pl.select(pl.when(own == NEVER).then(pl.lit(NEVER, pl.Int64)).otherwise(own - lateness_us)).to_series()
-        held_up = marks < p.floor
-        reasons.append(held_up.cast(pl.UInt8) * p.why)
+        own = p.before - lateness_us if p.before != NEVER else NEVER
+        mark = (pl.col(TIME).cum_max().shift(1, fill_value=NEVER) - lateness_us).clip(lower_bound=own)
+        marks = times[start : start + height].to_frame().select(mark).to_series()
+        reasons.append((marks < p.floor).cast(pl.UInt8) * p.why)
         parts.append(marks.clip(lower_bound=p.floor) if p.floor != NEVER else marks)
         start += height
     columns = [pl.concat(parts).alias(WATERMARK)]
     if any(p.floor != NEVER for p in pending):
         columns.append(pl.concat(reasons).cast(pl.UInt8).alias(WHY))
     return columns
+
+
+def _frame(pending: Sequence[Pending], names: list[str]) -> pl.DataFrame:
+    return to_frame(pa.Table.from_batches([p.picked(names) for p in pending]))
+
+
+def _sliced(whole: Callable[[], pa.RecordBatch], start: int, rows: int) -> pa.RecordBatch:
+    return whole().slice(start, rows)
 
 
 def _shifted(locate: Callable[[int], str], by: int, row: int) -> str:

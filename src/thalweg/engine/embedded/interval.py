@@ -27,6 +27,7 @@ from thalweg.engine.embedded.slabs import PLACE, Side, Slab
 from thalweg.engine.embedded.stage import Output, TwoSided
 from thalweg.engine.embedded.waiting import EACH_ROW, split_behind
 from thalweg.plan.nodes import Join, closing_column
+from thalweg.plan.prune import Needed, all_of, join_columns
 
 _FARTHEST_US: Final = 2**59
 """More than the years from 1 to 9999 have: no two rows are farther apart."""
@@ -48,12 +49,20 @@ class IntervalJoin(TwoSided):
 
     Order and delivery: partners come out in the step in which the second of them is there; rows without one in the
     step in which the watermark proves it.
+
+    Args:
+        node: The node.
+        low: The least of the right row's time less the left row's.
+        high: The greatest.
+        name: The step's name.
+        needed: The columns that can be seen of what it gives out, which it keeps alone; None: all.
     """
 
     eager = True
 
-    def __init__(self, node: Join, low: int, high: int, name: str) -> None:
+    def __init__(self, node: Join, low: int, high: int, name: str, needed: Needed | None = None) -> None:
         super().__init__(node, name)
+        needed = needed or all_of(node)
         self.late_test = EACH_ROW
         self._low, self._high = (max(-_FARTHEST_US, min(bound, _FARTHEST_US)) for bound in (low, high))
         self._how = how = node.how
@@ -62,13 +71,13 @@ class IntervalJoin(TwoSided):
         self._alone = (how in ("left", "full", "anti"), how in ("right", "full"))
         """Whether left and right rows come out that have met nobody."""
         noted = self._alone[0] or how == "semi"
-        others = node.right.schema.names if self._paired else node.keys
-        self._left = Side(node.left.schema.names, node.keys, self._high, noted=noted)
+        own, others = join_columns(node, needed)
+        self._left = Side(own, node.keys, self._high, noted=noted)
         self._right = Side(others, node.keys, -self._low, noted=self._alone[1])
         self._keys = list(node.keys)
-        self._names = list(node.schema.names)
+        self._names = [name for name in node.schema.names if name in needed.columns]
         self._right_names = {old: old for old in node.keys} | dict(node.renamed)
-        self._nothing = empty_frame(node.schema)
+        self._nothing = empty_frame(node.schema).select(self._names)
         self._of_windows = closing_column(node) is not None
         # A row that waits for partners comes out with its own time; a pair with that of the row that came last.
         left_back = max(self._high, 0) if noted else 0

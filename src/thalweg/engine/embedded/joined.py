@@ -21,11 +21,13 @@ from thalweg.engine.embedded.rows import WEIGHT, Rows, size_of
 from thalweg.engine.embedded.stage import Output, TwoSided
 from thalweg.engine.embedded.weighted import added_up
 from thalweg.plan.nodes import Join, Node
+from thalweg.plan.prune import Needed, all_of, join_columns
 
 
-def table_join(node: Join, name: str) -> TwoSided:
-    """Return the operator of a join of tables."""
-    return ExistingRows(node, name) if node.how in ("semi", "anti") else BesideRows(node, name)
+def table_join(node: Join, name: str, needed: Needed | None = None) -> TwoSided:
+    """Return the operator of a join of tables, which keeps the columns that are needed alone; None: all."""
+    needed = needed or all_of(node)
+    return (ExistingRows if node.how in ("semi", "anti") else BesideRows)(node, name, needed)
 
 
 class _TableJoin(TwoSided):
@@ -34,6 +36,7 @@ class _TableJoin(TwoSided):
     Args:
         node: The node.
         name: The step's name.
+        needed: The columns that can be seen of what it gives out.
         sides: What is remembered of both sides.
         alone: Of each side, whether its rows come out without a partner.
     """
@@ -41,17 +44,26 @@ class _TableJoin(TwoSided):
     eager = True
     uses_time = False
 
-    def __init__(self, node: Join, name: str, sides: tuple[JoinSide, JoinSide], alone: tuple[bool, bool]) -> None:
+    def __init__(
+        self,
+        node: Join,
+        name: str,
+        needed: Needed,
+        sides: tuple[JoinSide, JoinSide],
+        alone: tuple[bool, bool],
+    ) -> None:
         super().__init__(node, name)
         self._keys = keys_of(node)
         self._left, self._right = sides
         self._alone = alone
-        self._kinds = {field.name: polars_type(field.type) for field in node.schema}
         self._both = node.left.changing or node.right.changing
+        given = [field for field in node.schema if self._both or field.name in needed.columns]
+        self._kinds = {field.name: polars_type(field.type) for field in given}
         self._weighed = node.changing
         # The right side's columns are called as in the result, so that they stand beside the left side's.
-        self._taken_names = (_taken_names(node.left), _taken_names(node.right))
-        self._renamed = dict(node.renamed)
+        left, right = join_columns(node, needed)
+        self._taken_names = (_taken_names(node.left, left), _taken_names(node.right, right))
+        self._renamed = {name: new for name, new in node.renamed if name in right}
 
     @abstractmethod
     def change(self, left: pl.DataFrame | None, right: pl.DataFrame | None) -> Iterator[pl.DataFrame]:
@@ -126,7 +138,7 @@ class _TableJoin(TwoSided):
 class BesideRows(_TableJoin):
     """Inner, left, right and full joins: the columns of both sides."""
 
-    def __init__(self, node: Join, name: str) -> None:
+    def __init__(self, node: Join, name: str, needed: Needed) -> None:
         keeps = (node.how in ("left", "full"), node.how in ("right", "full"))
         keys = keys_of(node)
         # Which keys are there on one side matters where the other side's rows come out without a partner.
@@ -134,7 +146,7 @@ class BesideRows(_TableJoin):
             _side(node.left, keys, rows=True, counted=keeps[1]),
             _side(node.right, keys, rows=True, counted=keeps[0]),
         )
-        super().__init__(node, name, sides, keeps)
+        super().__init__(node, name, needed, sides, keeps)
 
     def change(self, left: pl.DataFrame | None, right: pl.DataFrame | None) -> Iterator[pl.DataFrame]:
         mine, other = self._left, self._right
@@ -162,7 +174,7 @@ class BesideRows(_TableJoin):
 class ExistingRows(_TableJoin):
     """Semi and anti joins: the left side's rows whose key is there on the right side, or is not."""
 
-    def __init__(self, node: Join, name: str) -> None:
+    def __init__(self, node: Join, name: str, needed: Needed) -> None:
         self._anti = node.how == "anti"
         # Where a key that is there stays there, rows that have found it need not be remembered.
         self._stays = not node.right.changing
@@ -171,7 +183,7 @@ class ExistingRows(_TableJoin):
             _side(node.left, keys, rows=True, counted=False),
             _side(node.right, keys, rows=False, counted=True),
         )
-        super().__init__(node, name, sides, (self._anti, False))
+        super().__init__(node, name, needed, sides, (self._anti, False))
 
     def change(self, left: pl.DataFrame | None, right: pl.DataFrame | None) -> Iterator[pl.DataFrame]:
         if right is not None:
@@ -201,5 +213,5 @@ def _side(node: Node, keys: Keys, *, rows: bool, counted: bool) -> JoinSide:
     return ChangingSide(keys) if node.changing else AddedSide(keys, rows=rows, counted=counted)
 
 
-def _taken_names(node: Node) -> list[str]:
-    return [*node.schema.names, WEIGHT] if node.changing else list(node.schema.names)
+def _taken_names(node: Node, names: Sequence[str]) -> list[str]:
+    return [*names, WEIGHT] if node.changing else list(names)

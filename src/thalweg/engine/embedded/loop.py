@@ -29,8 +29,9 @@ from thalweg.engine.embedded.redrive import Redrive, Resent
 from thalweg.engine.embedded.rows import ALWAYS, LATE_REASONS, NEVER, Rows, combined_watermark
 from thalweg.engine.embedded.stage import Output
 from thalweg.engine.embedded.tray import Tray
-from thalweg.plan.fingerprint import fingerprints
+from thalweg.plan.fingerprint import state_fingerprints
 from thalweg.plan.nodes import Plan, Read, ViewOutput, Write, key_of
+from thalweg.plan.prune import all_columns, needed_columns
 from thalweg.plan.show import step_name
 
 _GATHER_S: Final = 0.05
@@ -52,7 +53,8 @@ class EmbeddedRun:
         self._plan = plan
         self._options = options
         self._clock = options.clock
-        self._graph = Graph(plan, self._outlet, options.clock)
+        self._needed = needed_columns(plan) if options.leave_out else all_columns(plan)
+        self._graph = Graph(plan, self._outlet, options.clock, self._needed)
         self._memory = Memory(options.memory_bytes, None if options.data is None else options.data / "spill")
         for stage in self._graph.stages:
             stage.use_memory(self._memory)
@@ -151,7 +153,7 @@ class EmbeddedRun:
         options, sealed = self._options, False
         self._started_s = self._clock.monotonic_s()
         if options.data is not None:
-            prints = fingerprints(self._plan)
+            prints = state_fingerprints(self._plan, self._needed)
             named = [(v.stage.entry, prints[v.node]) for v in self._graph.vertices if v.stage is not None]
             named += [(intake.entry, prints[intake.read]) for intake in self._intakes]
             self._checkpoints = Checkpoints(options.data, prints_of(named))
@@ -166,7 +168,7 @@ class EmbeddedRun:
             return True
         self._egress.begin(self._checkpoints, self._epoch)
         for intake in self._intakes:
-            intake.source = intake.read.source.open(intake.read.schema)
+            intake.source = intake.open()
             if options.until is not None and isinstance(intake.source, Bounded):
                 intake.source.bound(complete=options.until == "end")
             self._discover(intake)
@@ -450,6 +452,7 @@ class EmbeddedRun:
             numbered=graph.rejects_below(vertex),
             timed=graph.time_used_below(vertex),
             plain=graph.plain_below(vertex),
+            needed=self._needed[read],
             number=number,
             replayed=self._options.replay,
         )

@@ -60,8 +60,9 @@ class United(Stage):
             frame = rows.frame
             if self._changing and WEIGHT not in frame.columns:
                 frame = frame.with_columns(pl.lit(1, pl.Int64).alias(WEIGHT))
-            hidden = [name for name in HIDDEN if name in frame.columns]
-            out.rows.append(rows.replaced(frame.select(*self._columns, *hidden)))
+            there = set(frame.columns)  # what nobody sees may be left out
+            names = [name for name in (*self._columns, *HIDDEN) if name in there]
+            out.rows.append(rows.replaced(frame.select(names)))
         return out
 
 

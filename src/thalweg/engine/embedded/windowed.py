@@ -10,6 +10,7 @@ from thalweg.engine.embedded.aggregate import recipe
 from thalweg.engine.embedded.arrangement import stacked
 from thalweg.engine.embedded.assign import assign, end_column
 from thalweg.engine.embedded.buckets import Bucket, Buckets, Slice
+from thalweg.engine.embedded.direct import picked
 from thalweg.engine.embedded.folding import fold_checked
 from thalweg.engine.embedded.overflow import without_overflows
 from thalweg.engine.embedded.partial import COUNT, Partial
@@ -104,11 +105,11 @@ class ClosingWindows(Stage):
             self._buckets.add_partial(key, partial)
 
     def _result(self, end: int, partial: Partial, out: Output) -> pl.DataFrame:
-        finished = self._recipe.folding.finish(partial)
-        self.entry.released += int(finished.get_column(COUNT).sum())
+        self.entry.released += int(partial.main.get_column(COUNT).sum())
         # A closed window's rows stand at its last instant, so that a later window holds them.
         time = pl.lit(end - 1, pl.Int64).alias(TIME)
-        shown = finished.select(*self._recipe.show, *end_column(self.window, end), time, *self._recipe.flags)
+        beside = [*self._recipe.show, *end_column(self.window, end), time, *self._recipe.flags]
+        shown = self._recipe.folding.finish(partial, beside)
         fitting, rejected = without_overflows(shown, self._recipe.flags, self.node.schema.names)
         out.rejected += rejected
-        return fitting.select(*self.node.schema.names, TIME)
+        return picked(fitting, [*self.node.schema.names, TIME])
