@@ -20,7 +20,7 @@ from thalweg.engine.embedded.delivery import Delivery, OutboxDelivery, PassingDe
 from thalweg.engine.embedded.rows import WEIGHT, Rows, copies
 from thalweg.engine.embedded.stage import Output, Stage
 from thalweg.engine.embedded.stored import portable, restored
-from thalweg.plan.nodes import ViewOutput, Write
+from thalweg.plan.nodes import ViewOutput, Write, key_of
 from thalweg.state.outbox import Owed
 
 
@@ -36,6 +36,7 @@ class Beginning:
         fresh: Whether outputs are replaced.
         directory: The state directory; None for none.
         owed: By output: the last epoch that had rows for it, and what of them it has not confirmed.
+        recovers: Whether the checkpoint is an older one, which the operator chose.
     """
 
     app: str
@@ -45,6 +46,7 @@ class Beginning:
     fresh: bool = False
     directory: Path | None = None
     owed: Mapping[str, tuple[int, Sequence[Owed]]] = field(default_factory=dict)
+    recovers: bool = False
 
     def delivery(
         self, sink: Sink, name: str, schema: pa.Schema, *, changing: bool = False, key: tuple[str, ...] | None = None
@@ -171,3 +173,11 @@ class ViewOutlet(Outlet):
         net = whole.group_by(self._names, maintain_order=True).agg(pl.col(WEIGHT).sum())
         self._frames = [net.filter(pl.col(WEIGHT) > 0)]
         self._settled = self._frames[0].height
+
+
+def outlet_of(node: Write, name: str) -> Outlet:
+    """Return the end of a stream."""
+    if isinstance(node.output, ViewOutput):
+        return ViewOutlet(node, name, node.output)
+    assert isinstance(node.output, Sink)
+    return SinkOutlet(node, name, node.output, key_of(node.input))
