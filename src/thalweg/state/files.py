@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
@@ -101,8 +101,7 @@ def write_tables(directory: Path, file: str, tables: Iterable[pa.Table]) -> Stor
                 if following is None:
                     break
                 table = following
-        out.flush()
-        os.fdatasync(out.fileno())
+        sync_file(out)
     return Stored(file, hashed.sha256, hashed.tell(), rows)
 
 
@@ -141,8 +140,17 @@ def write_synced(path: Path, data: bytes) -> None:
     """
     with writing(path), open(path, "wb") as out:
         out.write(data)
-        out.flush()
-        os.fdatasync(out.fileno())
+        sync_file(out)
+
+
+def sync_file(out: BinaryIO) -> None:
+    """Make what was written to a file durable.
+
+    Raises:
+        OSError: It cannot be.
+    """
+    out.flush()
+    os.fdatasync(out.fileno())
 
 
 def sync_folder(path: Path) -> None:

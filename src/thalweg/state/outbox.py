@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from thalweg.core.errors import StateError
-from thalweg.state.files import HashedFile, Stored, sha256_of
+from thalweg.state.files import HashedFile, Stored, sha256_of, sync_file
 
 _LOST: Final = (
     "restore it from a copy, or go on from an older checkpoint with --recover-from EPOCH: thalweg checkpoint verify "
@@ -91,8 +90,7 @@ class OutboxFile:
         """
         with self._writing():
             self._writer.close()
-            self._out.flush()
-            os.fdatasync(self._out.fileno())
+            sync_file(self._out)
             self._out.close()
         return Stored(self._file, self._hashed.sha256, self._hashed.tell(), self.rows)
 

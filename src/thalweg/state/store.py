@@ -72,7 +72,7 @@ class StateStore:
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
             for folder in _FOLDERS:
-                make_folder(directory / folder)
+                (directory / folder).mkdir(exist_ok=True)  # their names are safe with the start that is noted
         except OSError as error:
             os.close(self._lock)
             raise StateError(

@@ -85,6 +85,8 @@ class Checkpoints:
         self._prints = prints
         self._written: dict[int, tuple[pl.DataFrame, Stored]] = {}
         """The frames of the last checkpoint, by ``id``: one that is still there is not written again."""
+        self._read: dict[int, Stored] = {}
+        """The frames that a stage was given to restore."""
         self._number = 0
         self._outputs: dict[str, tuple[int, Sequence[Owed]]] = {}
         self.redriven = 0
@@ -183,6 +185,10 @@ class Checkpoints:
             entry = body["stages"][self._prints[id(stage.entry)]]
             frames = {key: self._frame(Stored(file, digest)) for key, (file, digest) in entry["frames"].items()}
             stage.restore(frames)
+            for _, frame in stage.snapshot():
+                if id(frame) in self._read:
+                    self._written[id(frame)] = (frame, self._read[id(frame)])
+            self._read.clear()
             stage.watermark = entry["watermark"]
             _restore_counts(stage.entry, entry["counts"])
         for intake in intakes:
@@ -208,7 +214,9 @@ class Checkpoints:
         return frame, self._store.write(f"files/{epoch:08d}-{self._number:06d}.arrow", _pieces(frame))
 
     def _frame(self, stored: Stored) -> pl.DataFrame:
-        return to_frame(self._store.read(stored))
+        frame = to_frame(self._store.read(stored))
+        self._read[id(frame)] = stored
+        return frame
 
 
 def _pieces(frame: pl.DataFrame) -> Iterator[pa.Table]:
