@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from benchmarks import (
+    checkpoints,
     filtering,
     hopping,
     http_ingest,
@@ -41,6 +42,7 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     memory.BENCHMARK,
     rules.BENCHMARK,
     state.BENCHMARK,
+    checkpoints.BENCHMARK,
     nexmark.BENCHMARK,
     http_ingest.BENCHMARK,
     tail.BENCHMARK,

@@ -226,6 +226,7 @@ class App:
         memory: str | int | None = None,
         engine: Engine | None = None,
         serve: str | None = None,
+        recover_from: int | None = None,
     ) -> Report:
         """Run live: until stopped, or until the end that is asked for.
 
@@ -242,6 +243,8 @@ class App:
                 beyond it lives in files, in ``spill`` of the state directory. Of windows and joins it is not counted.
             engine: What runs it; this process by default.
             serve: ``HOST:PORT`` on loopback where the embedded log is served over HTTP while the run lives.
+            recover_from: Go on from the checkpoint of this epoch, one of those that are kept, where the last is damaged
+                (``thalweg checkpoint list``). Refused where an output has more than that; later checkpoints go.
 
         Raises:
             PlanError: The program cannot be run, or an argument is wrong.
@@ -258,6 +261,7 @@ class App:
             max_step_rows=_step_rows(max_step_rows),
             memory_bytes=half_of_memory() if memory is None else size_bytes(memory, "memory"),
             checkpoint_us=duration_us(checkpoint, "checkpoint"),
+            recover_from=_epoch(recover_from, directory),
         )
         with _served(serve):
             return self.start(options, quiet=quiet, engine=engine)
@@ -315,6 +319,16 @@ def _served(address: str | None) -> Iterator[None]:
     host, port = parse_address(address)
     with Server(ServeOptions(host=host, port=port)):
         yield
+
+
+def _epoch(epoch: int | None, directory: Path | None) -> int | None:
+    if epoch is None:
+        return None
+    if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 1:
+        raise PlanError(f"app.run(recover_from={epoch!r}): an epoch is a whole number from 1 on")
+    if directory is None:
+        raise PlanError(f"app.run(data=None, recover_from={epoch}): without a state directory no checkpoint is kept")
+    return epoch
 
 
 def _step_rows(rows: int | None) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from thalweg.core.schema import TIMESTAMP
 from thalweg.engine.contract import Report, RunOptions
 from thalweg.engine.embedded import tray
 from thalweg.engine.embedded.loop import EmbeddedRun
+from thalweg.state.manifests import read_manifest
 from thalweg.testing import Scripted, VirtualClock
 from thalweg.testing.scripted import Piece
 
@@ -287,11 +287,12 @@ def test_a_changed_program_does_not_take_the_state(tmp_path: Path) -> None:
     source = source_of([WORDS])
     source.show(None)
     app_of(source, PROGRAMS["table"]).run(data=tmp_path, until="caught-up", quiet=True)
-    before = (tmp_path / "manifest.json").read_bytes()
+    before = read_manifest(tmp_path)
     with pytest.raises(StateError, match="is of another version of this program") as caught:
         app_of(source, PROGRAMS["total"]).run(data=tmp_path, until="caught-up", quiet=True)
     assert "start anew: name another directory with data=" in str(caught.value)
-    assert (tmp_path / "manifest.json").read_bytes() == before
+    assert before is not None
+    assert read_manifest(tmp_path) == before
 
 
 def test_a_function_that_does_something_else_is_a_changed_program(tmp_path: Path) -> None:
@@ -326,7 +327,9 @@ def test_epochs_rise_by_one_and_sinks_are_told_the_last(tmp_path: Path) -> None:
     for there in (2, 4, 5):
         source.show({"0": there})
         app_of(source, PROGRAMS["table"]).run(data=tmp_path, until="caught-up", quiet=True)
-        epochs.append(json.loads((tmp_path / "manifest.json").read_bytes())["body"]["epoch"])
+        manifest = read_manifest(tmp_path)
+        assert manifest is not None
+        epochs.append(manifest["epoch"])
     assert epochs == sorted(set(epochs))
     assert epochs[0] >= 1
 
@@ -337,7 +340,7 @@ def test_where_nothing_changed_there_is_no_checkpoint(tmp_path: Path) -> None:
     manifests = []
     for _ in range(2):
         app_of(source, PROGRAMS["table"]).run(data=tmp_path, until="caught-up", quiet=True)
-        manifests.append((tmp_path / "manifest.json").read_bytes())
+        manifests.append(read_manifest(tmp_path))
     assert manifests[0] == manifests[1]
 
 

@@ -33,6 +33,7 @@ from tests.unit.written_logs import (
 )
 from thalweg.demo import logs
 from thalweg.demo.logs_alerts import Alerts
+from thalweg.state.manifests import epochs
 
 LINES = 6_000
 KILLS = (("collect", 700), ("analyse", 1_500), ("collect", 2_600), ("analyse", 3_600))
@@ -53,11 +54,11 @@ class Program:
         self._command = [sys.executable, "-m", "thalweg", "run", f"{PROGRAM}:{name}", *options]
         self._errors = folder / f"{name}.txt"
         app = {"collect": "logs-collector", "analyse": "logs"}[name]
-        self._manifest = folder / ".thalweg" / "apps" / app / "manifest.json"
+        self._state = folder / ".thalweg" / "apps" / app
         self.start()
 
     def start(self) -> None:
-        self._before_ns = self._manifest_ns()
+        self._before = epochs(self._state)
         with open(self._errors, "ab") as errors:
             self._process = subprocess.Popen(
                 [*self._command, "--checkpoint", "100ms", "--quiet"],
@@ -70,10 +71,7 @@ class Program:
 
     def has_saved(self) -> bool:
         """Whether it was far enough, since it was started, to save its state."""
-        return self._manifest_ns() != self._before_ns
-
-    def _manifest_ns(self) -> int:
-        return self._manifest.stat().st_mtime_ns if self._manifest.exists() else 0
+        return epochs(self._state) != self._before
 
     def alive(self) -> bool:
         return self._process.poll() is None

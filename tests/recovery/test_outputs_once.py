@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -188,14 +189,15 @@ def test_outputs_and_state_that_do_not_belong_together_are_refused(tmp_path: Pat
 
 def test_an_older_copy_of_the_state_is_refused(tmp_path: Path) -> None:
     run(tmp_path, 5)
-    state = {path: path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file()}
-    run(tmp_path, 7)
-    run(tmp_path, 9)
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+    for there in (7, 9, 11):
+        run(tmp_path, there)
     starts = (tmp_path / "data" / "starts.json").read_bytes()
-    for path, data in state.items():
-        path.write_bytes(data)
-    with pytest.raises(SinkError, match=r"is written by a later start of this app \(3; this is start 2\)"):
-        run(tmp_path, 11)
+    shutil.copytree(tmp_path / "data" / "log", tmp_path / "copy" / "log", dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "data")
+    (tmp_path / "copy").rename(tmp_path / "data")
+    with pytest.raises(SinkError, match=r"is written by a later start of this app \(4; this is start 2\)"):
+        run(tmp_path, 13)
     (tmp_path / "data" / "starts.json").write_bytes(starts)
-    with pytest.raises(SinkError, match=r"has the output up to epoch 3, and the state in .* can go on from"):
-        run(tmp_path, 11)
+    with pytest.raises(SinkError, match=r"has the output up to epoch 4, and the state in .* can go on from"):
+        run(tmp_path, 13)

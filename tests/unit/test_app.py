@@ -79,7 +79,7 @@ def test_a_batch_keeps_nothing_on_disk(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_run_keeps_its_state_under_the_app_s_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     per_minute("visits").run(until="caught-up", quiet=True)
-    assert (tmp_path / ".thalweg" / "apps" / "visits" / "manifest.json").is_file()
+    assert (tmp_path / ".thalweg" / "apps" / "visits" / "manifests" / "00000001.json").is_file()
 
 
 def test_a_run_without_data_keeps_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -320,11 +320,11 @@ def test_the_ledger_accounts_for_every_row(run: Run, ran: Path) -> None:
 
 
 def test_a_ledger_whose_state_is_damaged_is_refused(run: Run, ran: Path) -> None:
-    path = Path(".thalweg/apps/visits/manifest.json")
+    path = Path(".thalweg/apps/visits/manifests/00000002.json")
     path.write_text(path.read_text(encoding="utf-8").replace('"rejected":2', '"rejected":0', 1), encoding="utf-8")
     code, out, err = run("ledger", "visits")
     assert (code, out) == (1, "")
-    assert "manifest.json is damaged: its checksum is wrong" in err
+    assert "00000002.json is damaged: its checksum is wrong" in err
 
 
 @pytest.mark.parametrize("command", ["errors list", "errors show", "errors redrive", "ledger"])

@@ -12,8 +12,10 @@ import pyarrow as pa
 import pytest
 
 from thalweg.core.errors import StateError
+from thalweg.state import files, manifests
 from thalweg.state import store as module
-from thalweg.state.store import StateStore, Stored
+from thalweg.state.files import Stored
+from thalweg.state.store import StateStore
 
 TABLE = pa.table({"a": [1, 2, 3]})
 
@@ -26,8 +28,9 @@ def directory(tmp_path: Path) -> Path:
 def committed(directory: Path, epoch: int = 1) -> Stored:
     """Commit one file at an epoch, and let go."""
     store = StateStore(directory)
-    stored = store.write(f"files/{epoch}.arrow", TABLE)
-    store.commit({"epoch": epoch, "file": stored.file, "sha256": stored.sha256}, [stored.file])
+    store.load()
+    stored = store.write(f"files/{epoch}.arrow", [TABLE])
+    store.commit({"epoch": epoch, "file": stored.file, "sha256": stored.sha256}, [stored])
     store.close()
     return stored
 
@@ -49,19 +52,127 @@ def test_what_was_committed_is_read_back(directory: Path) -> None:
     store.close()
 
 
-def test_a_commit_removes_files_that_it_does_not_name(directory: Path) -> None:
-    first, second = committed(directory, 1), committed(directory, 2)
-    assert not (directory / first.file).exists()
-    assert (directory / second.file).exists()
+def names(directory: Path, folder: str) -> list[str]:
+    return sorted(path.name for path in (directory / folder).iterdir())
 
 
-def test_a_commit_keeps_the_late_and_rejected_rows(directory: Path) -> None:
+@pytest.mark.parametrize("restarts", [True, False])
+def test_the_last_three_checkpoints_are_kept_with_the_files_that_they_name(directory: Path, restarts: bool) -> None:
     store = StateStore(directory)
-    store.write("late/part-1.arrow", TABLE)
-    store.commit({"epoch": 1}, [])
-    store.commit({"epoch": 2}, [])
+    store.load()
+    shared = store.write("files/shared.arrow", [TABLE])
+    for epoch in range(1, 7):
+        if restarts and epoch > 1:
+            store.close()
+            store = StateStore(directory)
+            store.load()
+        own = store.write(f"files/{epoch}.arrow", [TABLE])
+        waits = store.write(f"outbox/{epoch}.arrow", [TABLE])
+        store.commit({"epoch": epoch}, [own, waits, *([shared] if epoch < 4 else [])])
+        first = max(epoch - 2, 1)
+        assert names(directory, "manifests") == [f"{n:08d}.json" for n in range(first, epoch + 1)]
+        kept = [f"{n}.arrow" for n in range(first, epoch + 1)]
+        assert names(directory, "outbox") == kept
+        assert names(directory, "files") == [*kept, *(["shared.arrow"] if first < 4 else [])]
     store.close()
-    assert (directory / "late" / "part-1.arrow").exists()
+
+
+def test_what_a_run_that_died_has_left_goes_when_the_next_begins(directory: Path) -> None:
+    kept = committed(directory)
+    store = StateStore(directory)
+    for name in ("files/half.arrow", "outbox/half.arrow"):
+        store.write(name, [TABLE])
+    store.close()
+    store = StateStore(directory)
+    store.load()
+    assert (names(directory, "files"), names(directory, "outbox")) == ([Path(kept.file).name], [])
+    store.close()
+
+
+def test_no_file_goes_while_a_damaged_manifest_may_name_it(directory: Path) -> None:
+    files_of = [committed(directory, epoch) for epoch in (1, 2, 3)]
+    path = directory / manifests.name_of(1)
+    path.write_bytes(path.read_bytes()[:-5])
+    store = StateStore(directory)
+    store.write("files/left.arrow", [TABLE])
+    store.load()
+    assert all((directory / stored.file).exists() for stored in files_of)
+    store.commit({"epoch": 4}, [])  # with it the damaged one goes
+    assert all((directory / stored.file).exists() for stored in files_of)
+    store.close()
+    store = StateStore(directory)
+    store.load()
+    assert names(directory, "files") == ["2.arrow", "3.arrow"]
+    store.close()
+
+
+def test_an_older_checkpoint_is_gone_on_from_and_the_later_ones_go_when_that_is_certain(directory: Path) -> None:
+    for epoch in (1, 2, 3):
+        committed(directory, epoch)
+    store = StateStore(directory)
+    body = store.load(2)
+    assert body is not None
+    assert body["epoch"] == 2
+    assert names(directory, "manifests")[-1] == "00000003.json"
+    store.forget_later()
+    assert names(directory, "manifests") == ["00000001.json", "00000002.json"]
+    assert names(directory, "files") == ["1.arrow", "2.arrow"]
+    store.close()
+    assert committed(directory, 3).file == "files/3.arrow"
+
+
+def test_a_checkpoint_that_is_not_kept_is_refused_with_those_that_are(directory: Path) -> None:
+    store = StateStore(directory)
+    with pytest.raises(StateError, match="keeps no checkpoint of epoch 1; there is none"):
+        store.load(1)
+    store.close()
+    for epoch in (1, 2, 3, 4):
+        committed(directory, epoch)
+    store = StateStore(directory)
+    with pytest.raises(StateError, match="keeps no checkpoint of epoch 1; there are 4, 3, 2"):
+        store.load(1)
+    store.close()
+
+
+def test_damage_names_the_checkpoints_that_are_whole(directory: Path) -> None:
+    for epoch in (1, 2, 3):
+        stored = committed(directory, epoch)
+    newest = directory / manifests.name_of(3)
+    whole = newest.read_bytes()
+    newest.write_bytes(whole.replace(b'"epoch":3', b'"epoch":4'))
+    store = StateStore(directory)
+    with pytest.raises(
+        StateError, match=r"go on from an older checkpoint with --recover-from 2 \(also whole: 1\), res"
+    ):
+        store.load()
+    newest.write_bytes(whole)
+    store.load()
+    (directory / stored.file).write_bytes(b"")
+    (directory / "files/2.arrow").unlink()
+    with pytest.raises(
+        StateError, match="go on from an older checkpoint with --recover-from 1, restore it from a copy"
+    ):
+        store.read(stored)
+    (directory / "files/1.arrow").unlink()
+    with pytest.raises(StateError, match="its checksum is wrong; restore it from a copy, or start anew elsewhere"):
+        store.read(stored)
+    store.close()
+
+
+def test_a_manifest_under_another_s_name_is_damaged(directory: Path) -> None:
+    committed(directory)
+    (directory / manifests.name_of(1)).rename(directory / manifests.name_of(2))
+    with pytest.raises(StateError, match=r"00000002\.json is damaged: it is of epoch 1"):
+        manifests.read_manifest(directory)
+
+
+def test_a_file_is_written_piece_by_piece_and_read_as_one(directory: Path) -> None:
+    store = StateStore(directory)
+    stored = store.write("files/a.arrow", (TABLE.slice(row, 1) for row in range(3)))
+    path = directory / stored.file
+    assert (stored.rows, stored.size_bytes, stored.sha256) == (3, path.stat().st_size, files.sha256_of(path))
+    assert store.read(stored).equals(TABLE)
+    store.close()
 
 
 class Died(Exception):
@@ -74,37 +185,38 @@ def test_a_crash_before_the_rename_leaves_the_old_state(
 ) -> None:
     old = committed(directory, 1)
     store = StateStore(directory)
-    new = store.write("files/2.arrow", TABLE.slice(1))
+    store.load()
+    new = store.write("files/2.arrow", [TABLE.slice(1)])
 
     def dies(*given: object) -> None:
         raise Died(call)
 
     with monkeypatch.context() as patch, pytest.raises(Died):
-        patch.setattr(module.os, call, dies)
-        store.commit({"epoch": 2}, [new.file])
+        patch.setattr(files.os, call, dies)
+        store.commit({"epoch": 2}, [new])
     store.close()
     again = StateStore(directory)
     body = again.load()
     assert body is not None
     assert body["epoch"] == 1
     assert again.read(old).equals(TABLE)
-    again.commit({"epoch": 2}, [old.file])  # and it goes on from there, without the file of the run that died
     assert not (directory / new.file).exists()
+    again.commit({"epoch": 2}, [old])  # and it goes on from there
     again.close()
 
 
 def test_a_crash_after_the_rename_leaves_the_new_state(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     committed(directory, 1)
     store = StateStore(directory)
-    new = store.write("files/2.arrow", TABLE.slice(1))
+    new = store.write("files/2.arrow", [TABLE.slice(1)])
 
     def dies(path: Path) -> None:
         raise Died("sync")
 
     with monkeypatch.context() as patch, pytest.raises(Died):
-        syncs = module._sync_directory
-        patch.setattr(module, "_sync_directory", lambda path: dies(path) if path == directory else syncs(path))
-        store.commit({"epoch": 2}, [new.file])
+        syncs, last = files.sync_folder, directory / manifests.FOLDER
+        patch.setattr(module, "sync_folder", lambda path: dies(path) if path == last else syncs(path))
+        store.commit({"epoch": 2}, [new])
     store.close()
     again = StateStore(directory)
     body = again.load()
@@ -127,7 +239,7 @@ def test_a_crash_after_the_rename_leaves_the_new_state(directory: Path, monkeypa
 )
 def test_a_damaged_manifest_stops_the_run_and_says_what_to_do(directory: Path, damage: object, words: str) -> None:
     committed(directory)
-    path = directory / "manifest.json"
+    path = directory / manifests.name_of(1)
     changed = damage(path.read_bytes())  # type: ignore[operator]  # a function of bytes
     assert changed != path.read_bytes()
     path.write_bytes(changed)
@@ -141,13 +253,13 @@ def test_a_damaged_manifest_stops_the_run_and_says_what_to_do(directory: Path, d
 
 def test_a_manifest_of_a_later_version_is_not_touched(directory: Path) -> None:
     committed(directory)
-    path = directory / "manifest.json"
-    body = json.loads(path.read_bytes())["body"] | {"format": module.FORMAT + 1}
-    path.write_bytes(module._dumped({"sha256": module._digest(module._dumped(body)), "body": body}))
+    path = directory / manifests.name_of(1)
+    body = json.loads(path.read_bytes())["body"] | {"format": manifests.FORMAT + 1}
+    path.write_bytes(manifests.document(body))
     before = path.read_bytes()
     store = StateStore(directory)
     with pytest.raises(
-        StateError, match=f"has format {module.FORMAT + 1}, this version of Thalweg reads {module.FORMAT}"
+        StateError, match=f"has format {manifests.FORMAT + 1}, this version of Thalweg reads {manifests.FORMAT}"
     ):
         store.load()
     store.close()
@@ -241,11 +353,12 @@ def test_files_are_synced_before_the_manifest_names_them(directory: Path, monkey
     calls: list[str] = []
     for name in ("fdatasync", "fsync", "replace"):
         real = getattr(os, name)
-        monkeypatch.setattr(module.os, name, lambda *given, n=name, r=real: (calls.append(n), r(*given))[1])
+        monkeypatch.setattr(files.os, name, lambda *given, n=name, r=real: (calls.append(n), r(*given))[1])
     store = StateStore(directory)
-    stored = store.write("files/1.arrow", TABLE)
+    calls.clear()
+    stored = store.write("files/1.arrow", [TABLE])
     assert calls == ["fdatasync"]
-    store.commit({"epoch": 1}, [stored.file])
+    store.commit({"epoch": 1}, [stored])
     # The folder of files, then the manifest, then its name, then the folder that has the name.
     assert calls[1:] == ["fsync", "fdatasync", "replace", "fsync"]
     store.close()
@@ -253,11 +366,10 @@ def test_files_are_synced_before_the_manifest_names_them(directory: Path, monkey
 
 def test_a_full_disk_is_told_with_the_file(directory: Path) -> None:
     store = StateStore(directory)
-    (directory / "files").mkdir()
     os.symlink("/dev/full", directory / "files" / "a.arrow")
     with pytest.raises(StateError, match=r"a\.arrow cannot be written: No space left on device; .* make room"):
-        store.write("files/a.arrow", TABLE)
-    os.symlink("/dev/full", directory / "_manifest.json")
-    with pytest.raises(StateError, match=r"_manifest\.json cannot be written: No space left on device"):
+        store.write("files/a.arrow", [TABLE])
+    os.symlink("/dev/full", directory / "manifests" / "_00000001.json")
+    with pytest.raises(StateError, match=r"_00000001\.json cannot be written: No space left on device"):
         store.commit({"epoch": 1}, [])
     store.close()

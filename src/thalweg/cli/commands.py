@@ -11,6 +11,7 @@ import cyclopts
 from cyclopts import Parameter, validators
 
 from thalweg import __version__
+from thalweg.cli.checkpoint_commands import checkpoint_commands
 from thalweg.cli.fault_commands import error_commands, ledger
 from thalweg.cli.serving import create_token, serve
 from thalweg.cli.topic_commands import tail, topic_commands
@@ -49,7 +50,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except cyclopts.CycloptsError as error:
         from thalweg.cli.failures import WRONG, Failure, told
 
-        named = ("run", "batch", "plan", "demo", "topic", "errors", "ledger", "serve", "token")
+        named = ("run", "batch", "plan", "demo", "topic", "errors", "ledger", "checkpoint", "serve", "token")
         known = next((f"{word} " for word in words if word in named), "")
         message = f"{error}\nSee: thalweg {known}--help"
         return told(Failure("CommandError", message, None, None, WRONG), "--json" in words)
@@ -85,6 +86,7 @@ def command_line() -> cyclopts.App:
     app.command(token)
     app.command(topic_commands())
     app.command(error_commands())
+    app.command(checkpoint_commands())
     app.command(ledger, help_epilogue="Examples:\n\n  thalweg ledger clicks")
     return app
 
@@ -115,6 +117,14 @@ def run(
         str | None,
         Parameter(help="What state may take of the memory, such as 4GiB; half of the machine's otherwise."),
     ] = None,
+    recover_from: Annotated[
+        int | None,
+        Parameter(
+            help="The epoch of an older checkpoint to go on from where the last is damaged; thalweg checkpoint list "
+            "shows those that are kept. Refused where an output has more than that.",
+            validator=validators.Number(gte=1),
+        ),
+    ] = None,
 ) -> None:
     """Run live until Ctrl-C or SIGTERM, which save the state and stop; or until the end that is asked for.
 
@@ -122,7 +132,20 @@ def run(
     """
     from thalweg.cli.running import Wanted, run_program
 
-    run_program(Wanted(program, until, data, checkpoint, max_step_rows, quiet, json, serve=serve, memory=memory))
+    run_program(
+        Wanted(
+            program,
+            until,
+            data,
+            checkpoint,
+            max_step_rows,
+            quiet,
+            json,
+            serve=serve,
+            memory=memory,
+            recover_from=recover_from,
+        )
+    )
 
 
 def batch(

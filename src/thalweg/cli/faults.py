@@ -17,7 +17,7 @@ from thalweg.core.envelope import REDRIVE_SCHEMA
 from thalweg.core.errors import PlanError, near
 from thalweg.engine.embedded.ledger import COLUMNS
 from thalweg.log import Log, Topic
-from thalweg.state.store import read_manifest
+from thalweg.state.manifests import read_manifest
 
 Kind: TypeAlias = Literal["errors", "late"]
 _READ_ROWS: Final = 100_000
@@ -67,6 +67,15 @@ class Where:
         if self.app not in apps and not self.data_path.exists():
             raise PlanError(f'no app "{self.app}" has put rows aside in {self.log_path}; {near(self.app, apps)}')
         return None
+
+    def without_checkpoint(self) -> PlanError:
+        """Return the error that says that there is no checkpoint, and what to do."""
+        beside = self.data_path.parent
+        apps = sorted(path.name for path in beside.iterdir()) if self.data is None and beside.is_dir() else []
+        return PlanError(
+            f"{self.data_path} has no checkpoint of {self.app}; run it first, or name its state directory with "
+            f"--data{'; ' + near(self.app, apps) if apps else ''}"
+        )
 
 
 def show_list(where: Where, kind: Kind, *, json: bool) -> None:
@@ -179,12 +188,7 @@ def ledger(where: Where, *, json: bool) -> None:
     """
     body = read_manifest(where.data_path)
     if body is None:
-        beside = where.data_path.parent
-        apps = sorted(path.name for path in beside.iterdir()) if where.data is None and beside.is_dir() else []
-        raise PlanError(
-            f"{where.data_path} has no checkpoint of {where.app}; run it first, or name its state directory with "
-            f"--data{'; ' + near(where.app, apps) if apps else ''}"
-        )
+        raise where.without_checkpoint()
     entries = pa.Table.from_pylist(body["ledger"])
     # A manifest has the columns in the order of the alphabet.
     _print(entries.select(sorted(entries.column_names, key=COLUMNS.index)), json=json)

@@ -34,6 +34,7 @@ class Wanted:
         fresh: Whether it is a batch.
         serve: Where HTTP is served while the run lives; None: nowhere.
         memory: What state may take of the memory.
+        recover_from: The epoch of the checkpoint to go on from; None for the last.
     """
 
     program: str
@@ -46,6 +47,7 @@ class Wanted:
     fresh: bool = False
     serve: str | None = None
     memory: str | None = None
+    recover_from: int | None = None
 
 
 def run_program(wanted: Wanted) -> None:
@@ -82,6 +84,7 @@ def _started(app: App, wanted: Wanted, engine: Watched) -> Report:
         engine=engine,
         serve=wanted.serve,
         memory=wanted.memory,
+        recover_from=wanted.recover_from,
         **chosen,
     )
 

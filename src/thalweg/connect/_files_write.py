@@ -43,7 +43,7 @@ class FolderWriter:
         self._request = request
         self._replaced: list[str] = []
         with _errors_of(folder):
-            os.makedirs(folder, exist_ok=True)
+            _make_folder(folder)
             parts = sorted(name for name in os.listdir(folder) if _PART.fullmatch(name))
             record = _read_record(folder)
             if request.fresh:
@@ -268,6 +268,16 @@ def _epoch(name: str) -> int:
     match = _PART.fullmatch(name)
     assert match is not None, "only such names are asked for"
     return int(match[1])
+
+
+def _make_folder(folder: str) -> None:
+    """Make a folder and those above it, so that they are still there when the power went."""
+    if os.path.isdir(folder):
+        return
+    above = os.path.dirname(os.path.abspath(folder))
+    _make_folder(above)
+    os.makedirs(folder, exist_ok=True)
+    _sync_folder(above)
 
 
 def _sync_folder(folder: str) -> None:

@@ -28,12 +28,14 @@ class RunOptions:
         until: When to stop: at what is there now, at the end of the input, or (None) when told to.
         max_step_rows: The most rows that one step takes from each partition.
         memory_bytes: What state may take of the memory; what goes beyond it lives in files. None: no bound.
-        checkpoint_us: The time between two checkpoints, in microseconds.
+        checkpoint_us: The time between two checkpoints, in microseconds. They are written while the run goes on; with
+            0 there is one after every step, and the next step waits for it.
         fresh: Whether outputs are replaced (``batch``).
         clock: Where time comes from.
         pick: Overrides which partitions a step reads; for tests.
         replay: Idle and new partitions as an earlier run recorded them.
         leave_out: Whether columns that nobody can see are not read, computed and kept; results are the same.
+        recover_from: The epoch of the checkpoint to go on from; None for the last.
     """
 
     data: Path | None = None
@@ -47,6 +49,7 @@ class RunOptions:
     pick: Pick | None = None
     replay: Sequence[TimeException] = ()
     leave_out: bool = True
+    recover_from: int | None = None
 
     @property
     def log_path(self) -> Path:

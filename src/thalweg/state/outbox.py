@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
 from thalweg.core.errors import StateError
-from thalweg.state.store import Stored
+from thalweg.state.files import HashedFile, Stored, sha256_of, sync_file
+
+_LOST: Final = (
+    "restore it from a copy, or go on from an older checkpoint with --recover-from EPOCH: thalweg checkpoint verify "
+    "says which are whole"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +37,14 @@ class Owed:
 
     def as_json(self) -> list[Any]:  # mixed, as JSON arrays are
         """Return it as the manifest holds it."""
-        return [self.epoch, self.previous, self.stored.file, self.stored.sha256, self.rows]
+        stored = self.stored
+        return [self.epoch, self.previous, stored.file, stored.sha256, self.rows, stored.size_bytes]
 
     @staticmethod
     def from_json(value: list[Any]) -> Owed:
         """Return what a manifest holds."""
-        epoch, previous, file, sha256, rows = value
-        return Owed(epoch, previous, Stored(file, sha256), rows)
+        epoch, previous, file, sha256, rows, size_bytes = value
+        return Owed(epoch, previous, Stored(file, sha256, size_bytes, rows), rows)
 
 
 class OutboxFile:
@@ -64,8 +68,8 @@ class OutboxFile:
             self._out = open(path, "wb")  # noqa: SIM115  # stays open until it is sealed
         except OSError as error:
             raise _unwritable(path, error) from error
-        self._hash = hashlib.sha256()
-        self._writer = pa.ipc.new_stream(pa.PythonFile(_Hashed(self._out, self._hash), mode="w"), schema)
+        self._hashed = HashedFile(self._out)
+        self._writer = pa.ipc.new_stream(pa.PythonFile(self._hashed, mode="w"), schema)
         self.rows = 0
 
     def write(self, rows: pa.Table) -> None:
@@ -86,10 +90,9 @@ class OutboxFile:
         """
         with self._writing():
             self._writer.close()
-            self._out.flush()
-            os.fdatasync(self._out.fileno())
+            sync_file(self._out)
             self._out.close()
-        return Stored(self._file, self._hash.hexdigest())
+        return Stored(self._file, self._hashed.sha256, self._hashed.tell(), self.rows)
 
     def drop(self) -> None:
         """Close it unsealed; no manifest names it, so the next checkpoint removes it."""
@@ -112,39 +115,6 @@ def _unwritable(path: Path, error: OSError) -> StateError:
     )
 
 
-class _Hashed:
-    """A file for writing that hashes what goes through."""
-
-    closed = False
-
-    def __init__(self, out: Any, digest: Any) -> None:  # a binary file and a hash, which have no common types
-        self._out, self._digest = out, digest
-        self._at = 0
-
-    def write(self, data: Any) -> int:  # whatever has the buffer protocol
-        self._digest.update(data)
-        self._at += len(memoryview(data).cast("B"))
-        return int(self._out.write(data))
-
-    def tell(self) -> int:
-        return self._at
-
-    def flush(self) -> None:
-        """What is buffered is flushed when the file is sealed."""
-
-    def writable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return False
-
-    def seekable(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        """The file is closed by its owner, after the sync."""
-
-
 def outbox_rows(directory: Path, stored: Stored) -> Iterator[pa.Table]:
     """Return the rows of an outbox file, a table at a time.
 
@@ -152,15 +122,12 @@ def outbox_rows(directory: Path, stored: Stored) -> Iterator[pa.Table]:
         StateError: It is missing or damaged.
     """
     path = directory / stored.file
-    digest = hashlib.sha256()
     try:
-        with open(path, "rb") as file:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
+        digest = sha256_of(path)
     except OSError as error:
-        raise StateError(f"the output file {path} cannot be read: {error}; restore it from a copy") from error
-    if digest.hexdigest() != stored.sha256:
-        raise StateError(f"the output file {path} is damaged: its checksum is wrong; restore it from a copy")
+        raise StateError(f"the output file {path} cannot be read: {error.strerror}; {_LOST}") from error
+    if digest != stored.sha256:
+        raise StateError(f"the output file {path} is damaged: its checksum is wrong; {_LOST}")
 
     def tables() -> Iterator[pa.Table]:
         with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as reader:

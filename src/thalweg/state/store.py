@@ -1,38 +1,27 @@
-"""A directory of state: immutable Arrow files, and a manifest that names them.
+"""A directory of state: immutable Arrow files, and manifests that name them.
 
-The manifest is written beside the old one, synced, renamed over it, and the directory synced: that is
-the commit. A file that no manifest names is left from a run that died, and removed.
+The last few checkpoints are kept. A file goes when no manifest that is kept names it; one that a run which died has
+left, when the next run begins.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final
 
 import pyarrow as pa
 
 from thalweg.core.errors import StateError
+from thalweg.state import manifests
+from thalweg.state.files import Stored, make_folder, read_table, sync_folder, write_synced, write_tables, writing
 
-FORMAT = 1
-_MANIFEST = "manifest.json"
-_STARTS = "starts.json"
-_FOLDERS = ("files", "outbox")
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A file of state: its name and the SHA-256 of its bytes."""
-
-    file: str
-    sha256: str
+_STARTS: Final = "starts.json"
+_FOLDERS: Final = ("files", "outbox", manifests.FOLDER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +49,11 @@ class StateStore:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._epoch: int | None = None
+        self._named: dict[int, frozenset[str] | None] = {}
+        """What the manifests that are there name; None for one that is damaged, of which that is not known."""
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            make_folder(directory)
             self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise StateError(
@@ -76,8 +68,16 @@ class StateStore:
                 f"the state in {directory} is used by another run (process {holder}); stop it, or name another "
                 "directory with data="
             ) from error
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+            for folder in _FOLDERS:
+                (directory / folder).mkdir(exist_ok=True)  # their names are safe with the start that is noted
+        except OSError as error:
+            os.close(self._lock)
+            raise StateError(
+                f"the state directory {directory} cannot be written: {error}; mend it, or name another with data="
+            ) from error
 
     def start(self) -> Start:
         """Note that a run starts, durably, before it can show itself to any sink.
@@ -85,23 +85,63 @@ class StateStore:
         Raises:
             StateError: What is noted of earlier starts is missing or damaged.
         """
-        body = _load(self.directory / _STARTS)
-        if body is None and (self.directory / _MANIFEST).exists():
+        path = self.directory / _STARTS
+        try:
+            body = manifests.read_document(path)
+        except StateError as error:
+            raise StateError(f"{error}; restore it from a copy, or start anew elsewhere") from error
+        if body is None and manifests.epochs(self.directory):
             raise StateError(
-                f"{self.directory / _STARTS} is missing, which names the state; restore it from a copy, or start anew "
-                "elsewhere"
+                f"{path} is missing, which names the state; restore it from a copy, or start anew elsewhere"
             )
         start = Start(secrets.token_hex(16), 1) if body is None else Start(body["run"], body["term"] + 1)
         self._replace(_STARTS, {"run": start.run, "term": start.term})
         return start
 
-    def load(self) -> dict[str, Any] | None:
-        """Return the manifest's body; None if there is none yet.
+    def load(self, epoch: int | None = None) -> dict[str, Any] | None:
+        """Return what a checkpoint's manifest says; None if there is no checkpoint yet.
+
+        Args:
+            epoch: Which of those that are kept; the newest by default. To go on from an older one, call
+                ``forget_later`` when nothing speaks against it.
 
         Raises:
-            StateError: It is damaged, or of a later version.
+            StateError: It is damaged, of a later version, or not kept.
         """
-        return read_manifest(self.directory)
+        kept = {each.epoch: each for each in manifests.kept(self.directory)}
+        if epoch is not None and epoch not in kept:
+            there = f"there are {', '.join(map(str, kept))}" if kept else "there is none"
+            raise StateError(f"{self.directory} keeps no checkpoint of epoch {epoch}; {there}")
+        newest = next(iter(kept), None)
+        self._epoch = newest if epoch is None else epoch
+        if self._epoch is None:
+            self._sweep()
+            return None
+        found = kept[self._epoch]
+        if found.body is None:
+            assert found.error is not None, "a manifest that is not read has a reason"
+            ways = f"; {manifests.ways_out(self.directory, self._epoch)}" if found.damaged else ""
+            raise StateError(f"{found.error}{ways}") from found.error
+        for each in kept.values():
+            self._named[each.epoch] = None if each.body is None else _names(each.files)
+        if self._epoch == newest:
+            # What a run that died just after its commit has not come to.
+            for older in manifests.epochs(self.directory)[manifests.KEPT :]:
+                self._drop_manifest(older)
+            self._sweep()
+        return dict(found.body)
+
+    def forget_later(self) -> None:
+        """Remove the checkpoints after the one that was loaded: the run goes on from that."""
+        if self._epoch is None:
+            return
+        # The newest first: whenever this stops, what is the newest then is a checkpoint that was.
+        for epoch in manifests.epochs(self.directory):
+            if epoch > self._epoch:
+                self._drop_manifest(epoch)
+                sync_folder(self.directory / manifests.FOLDER)
+                self._named.pop(epoch, None)
+        self._sweep()
 
     def read(self, stored: Stored) -> pa.Table:
         """Return a file's table.
@@ -109,122 +149,79 @@ class StateStore:
         Raises:
             StateError: It is missing or damaged.
         """
-        path = self.directory / stored.file
         try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise StateError(f"the state file {path} cannot be read: {error}") from error
-        if _digest(data) != stored.sha256:
-            raise StateError(f"the state file {path} is damaged: its checksum is wrong; restore it from a copy")
-        with pa.ipc.open_file(pa.BufferReader(data)) as reader:
-            return reader.read_all()
+            return read_table(self.directory, stored)
+        except StateError as error:
+            raise StateError(f"{error}; {manifests.ways_out(self.directory, self._epoch or 0)}") from error
 
-    def write(self, file: str, table: pa.Table) -> Stored:
-        """Write a new file, durably, and return what names it."""
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table)
-        data = sink.getvalue()
-        path = self.directory / file
-        with _writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        _write_synced(path, data)
-        return Stored(file, _digest(data))
+    def write(self, file: str, tables: Iterable[pa.Table]) -> Stored:
+        """Write tables of one schema, at least one, to a new file, durably, and return what names it.
 
-    def commit(self, body: Mapping[str, Any], keep: Iterable[str]) -> None:
-        """Make a manifest the current one; state files that it does not name are removed."""
-        for folder in _FOLDERS:
-            if (self.directory / folder).is_dir():
-                _sync_directory(self.directory / folder)
-        self._replace(_MANIFEST, body)
-        self.sweep("files", keep)
+        Raises:
+            StateError: It cannot be written.
+        """
+        return write_tables(self.directory, file, tables)
 
-    def sweep(self, folder: Literal["files", "outbox"], keep: Iterable[str]) -> None:
-        """Remove a folder's files but those to keep: no manifest names the others any more."""
-        named = set(keep)
-        path = self.directory / folder
-        for file in path.iterdir() if path.is_dir() else ():
-            if f"{folder}/{file.name}" not in named:
-                file.unlink(missing_ok=True)
+    def commit(self, body: Mapping[str, Any], files: Iterable[Stored]) -> None:
+        """Make a checkpoint the current one, and let the oldest go.
 
-    def remove(self, names: Iterable[str]) -> None:
-        """Remove files that no manifest names any more."""
-        for name in names:
-            (self.directory / name).unlink(missing_ok=True)
+        Args:
+            body: What its manifest says, with its ``epoch``.
+            files: The files that it consists of.
+
+        Raises:
+            StateError: It cannot be written.
+        """
+        named = {stored.file: [stored.sha256, stored.size_bytes, stored.rows] for stored in files}
+        for folder in sorted({file.partition("/")[0] for file in named}):
+            sync_folder(self.directory / folder)
+        self._replace(manifests.name_of(body["epoch"]), {**body, "files": named})
+        self._epoch = body["epoch"]
+        self._named[self._epoch] = frozenset(named)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Remove the oldest checkpoints, and the files that none of those left names."""
+        gone: set[str] = set()
+        for epoch in sorted(self._named)[: -manifests.KEPT]:
+            self._drop_manifest(epoch)
+            names = self._named.pop(epoch)
+            # Of a damaged one nobody knows what it named: the next run that begins removes that.
+            gone |= names or frozenset()
+        if gone and None not in self._named.values():
+            for file in gone.difference(*self._named.values()):  # type: ignore[arg-type]  # none is None
+                self._unlink(file)
+
+    def _sweep(self) -> None:
+        """Remove every file that no manifest names."""
+        if None in self._named.values():
+            return
+        named: set[str] = set().union(*self._named.values())  # type: ignore[arg-type]  # none is None
+        for folder in ("files", "outbox"):
+            for path in (self.directory / folder).iterdir():
+                if (file := f"{folder}/{path.name}") not in named:
+                    self._unlink(file)
+
+    def _drop_manifest(self, epoch: int) -> None:
+        self._unlink(manifests.name_of(epoch))
+
+    def _unlink(self, name: str) -> None:
+        path = self.directory / name
+        with writing(path):
+            path.unlink(missing_ok=True)
 
     def _replace(self, name: str, body: Mapping[str, Any]) -> None:
-        whole = dict(body) | {"format": FORMAT}
-        text = _dumped({"sha256": _digest(_dumped(whole)), "body": whole})
-        beside = self.directory / f"_{name}"
-        _write_synced(beside, text)
-        with _writing(self.directory / name):
-            os.replace(beside, self.directory / name)
-            _sync_directory(self.directory)
+        path = self.directory / name
+        beside = path.with_name(f"_{path.name}")
+        write_synced(beside, manifests.document({**body, "format": manifests.FORMAT}))
+        with writing(path):
+            os.replace(beside, path)
+        sync_folder(path.parent)
 
     def close(self) -> None:
         """Unlock the directory."""
         os.close(self._lock)
 
 
-def read_manifest(directory: Path) -> dict[str, Any] | None:
-    """Return what the last checkpoint says, also while a run is on; None if there is none yet.
-
-    Raises:
-        StateError: It is damaged, or of a later version.
-    """
-    return _load(directory / _MANIFEST)
-
-
-def _load(path: Path) -> dict[str, Any] | None:
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    try:
-        whole = json.loads(text)
-        body: dict[str, Any] = whole["body"]
-        digest = whole["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise StateError(f"{path} is damaged: {error}; restore it from a copy, or start anew elsewhere") from error
-    if digest != _digest(_dumped(body)):
-        raise StateError(f"{path} is damaged: its checksum is wrong; restore it from a copy, or start anew elsewhere")
-    if body.get("format") != FORMAT:
-        raise StateError(
-            f"{path} has format {body.get('format')}, this version of Thalweg reads {FORMAT}; use the version that "
-            "wrote it, or start anew elsewhere"
-        )
-    return body
-
-
-def _write_synced(path: Path, data: bytes | pa.Buffer) -> None:
-    with _writing(path), open(path, "wb") as out:
-        out.write(data)
-        out.flush()
-        os.fdatasync(out.fileno())
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StateError(
-            f"the state file {path} cannot be written: {error.strerror}; the last checkpoint is as it was: make room, "
-            "or mend what is wrong, and run again"
-        ) from error
-
-
-def _sync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _dumped(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _digest(data: bytes | pa.Buffer) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _names(files: Iterable[Stored]) -> frozenset[str]:
+    return frozenset(stored.file for stored in files)

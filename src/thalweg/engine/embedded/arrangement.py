@@ -211,9 +211,18 @@ class Arrangement:
         if len(frames) == 1 and frames[0].height <= FEW_ROWS:
             self._few = frames[0]
         elif len(frames) == 1:
-            self._runs = [self._first_run(frames[0])]
+            self._runs = [self._restored(frames[0], first=True)]
         else:
-            self._runs = [self._joined(pieces) for pieces in in_pieces(run_of(frame, self._keys) for frame in frames)]
+            self._runs = [self._joined(pieces) for pieces in in_pieces(self._restored(frame) for frame in frames)]
+
+    def _restored(self, rows: pl.DataFrame, *, first: bool = False) -> Run:
+        """Return a run; the rows that were saved as one are sorted, and stay the very frame."""
+        hashes = hashes_of(rows, self._keys).alias(HASH)
+        counted = self._counted
+        as_first = not first or counted is None or rows.get_column(counted.added).equals(rows.get_column(counted.total))
+        if as_first and hashes.is_sorted():
+            return Run(rows, hashes)
+        return self._first_run(rows) if first else run_of(rows, self._keys)
 
     def _joined(self, pieces: Sequence[Run]) -> AnyRun:
         """Return the pieces of one run as it."""

@@ -14,6 +14,7 @@ from thalweg.connect import topic
 from thalweg.core.envelope import ERROR_SCHEMA, LATE_SCHEMA
 from thalweg.engine.embedded.delivery import Delivery
 from thalweg.engine.embedded.outputs import Beginning
+from thalweg.log import Log
 
 Kind: TypeAlias = Literal["late", "errors"]
 ASIDES: Final[tuple[Kind, ...]] = ("late", "errors")
@@ -30,19 +31,23 @@ class Aside:
     def __init__(self, kind: Kind, app: str, log: Path, beginning: Beginning) -> None:
         self._sink = topic(f"{app}.{kind}", log=log)
         self._kind = kind
+        self._log = log
         self._schema = _SCHEMAS[kind]
         self._beginning = beginning
         self.delivery: Delivery | None = None
 
     def begin(self) -> None:
-        """Go on with what an earlier run owes the topic."""
-        if self._kind in self._beginning.owed:
+        """Go on with what an earlier run owes the topic; where the state is an older one, ask the topic what it has."""
+        if self._kind in self._beginning.owed or (self._beginning.recovers and self._there()):
             self._open()
 
     def put(self, rows: pa.Table) -> None:
         """Give rows; none is none."""
         if rows.num_rows:
             self._open().put(rows)
+
+    def _there(self) -> bool:
+        return self._sink.topic in Log(self._log).topics()
 
     def _open(self) -> Delivery:
         if self.delivery is None:

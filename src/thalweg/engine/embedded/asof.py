@@ -90,7 +90,7 @@ class AsofJoin(TwoSided):
     def restore(self, frames: dict[str, pl.DataFrame]) -> None:
         parts: dict[str, dict[str, pl.DataFrame]] = {"left": {}, "right": {}, "versions": {}}
         for key, frame in frames.items():
-            part, name = key.split("/")
+            part, _, name = key.partition("/")
             parts[part][name] = frame
         self._left.restore(parts["left"])
         self._right.restore(parts["right"])

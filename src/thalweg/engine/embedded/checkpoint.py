@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
+import pyarrow as pa
 
 from thalweg.columnar.frames import to_frame
 from thalweg.core.errors import StateError
@@ -17,8 +18,11 @@ from thalweg.engine.embedded.delivery import OutboxDelivery
 from thalweg.engine.embedded.intake import PARTITION, Intake
 from thalweg.engine.embedded.ledger import Entry
 from thalweg.engine.embedded.stage import Stage
+from thalweg.state.files import Stored
 from thalweg.state.outbox import Owed
-from thalweg.state.store import Start, StateStore, Stored
+from thalweg.state.store import Start, StateStore
+
+_PIECE_BYTES: Final = 16 * 2**20
 
 _COUNTS = (
     "rows_in",
@@ -35,6 +39,36 @@ _COUNTS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a checkpoint is made.
+
+    Attributes:
+        epoch: Its epoch.
+        time_us: The wall clock, in microseconds since 1970.
+        sealed: Whether the input is complete.
+    """
+
+    epoch: int
+    time_us: int
+    sealed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The state of a run between two steps. Frames never change, so it can be written while the run goes on.
+
+    Attributes:
+        body: What the manifest says, but for the files of the frames.
+        frames: The frames of each stage, by its fingerprint and their names.
+        outputs: By output: the last epoch that had rows for it, and what of them it has not confirmed.
+    """
+
+    body: dict[str, Any]
+    frames: Mapping[str, Mapping[str, pl.DataFrame]]
+    outputs: Mapping[str, tuple[int, Sequence[Owed]]]
+
+
 class Checkpoints:
     """Writes and reads the checkpoints of one app.
 
@@ -49,7 +83,10 @@ class Checkpoints:
     def __init__(self, directory: Path, prints: Mapping[int, str]) -> None:
         self._store = StateStore(directory)
         self._prints = prints
-        self._written: dict[str, tuple[pl.DataFrame, Stored]] = {}
+        self._written: dict[int, tuple[pl.DataFrame, Stored]] = {}
+        """The frames of the last checkpoint, by ``id``: one that is still there is not written again."""
+        self._read: dict[int, Stored] = {}
+        """The frames that a stage was given to restore."""
         self._number = 0
         self._outputs: dict[str, tuple[int, Sequence[Owed]]] = {}
         self.redriven = 0
@@ -63,31 +100,29 @@ class Checkpoints:
         """By output: the last epoch that had rows for it, and what of them it has not confirmed."""
         return self._outputs
 
-    def save(
+    def cut(
         self,
-        epoch: int,
+        at: Moment,
         stages: Sequence[Stage],
         intakes: Sequence[Intake],
         deliveries: Mapping[str, OutboxDelivery],
         entries: Sequence[Entry],
-        *,
-        sealed: bool,
-    ) -> None:
-        """Write a checkpoint; only frames that are new since the last are written."""
-        files: dict[str, Stored] = {}
-        kept: dict[str, tuple[pl.DataFrame, Stored]] = {}
-        body: dict[str, Any] = {"epoch": epoch, "sealed": sealed, "stages": {}, "reads": {}, "redriven": self.redriven}
+    ) -> Cut:
+        """Return the state as it is now, to be written."""
+        body: dict[str, Any] = {"epoch": at.epoch, "time_us": at.time_us, "sealed": at.sealed}
+        body |= {"stages": {}, "reads": {}, "redriven": self.redriven}
+        frames: dict[str, dict[str, pl.DataFrame]] = {}
         for stage in stages:
             name = self._prints[id(stage.entry)]
-            names: dict[str, list[str]] = {}
-            for key, frame in stage.snapshot():
-                stored = self._stored(f"{name}/{key}", frame, epoch)
-                kept[f"{name}/{key}"] = (frame, stored)
-                files[stored.file] = stored
-                names[key] = [stored.file, stored.sha256]
-            body["stages"][name] = {"frames": names, "counts": _counts(stage.entry), "watermark": stage.watermark}
+            frames[name] = dict(stage.snapshot())
+            body["stages"][name] = {
+                "step": stage.entry.step,
+                "counts": _counts(stage.entry),
+                "watermark": stage.watermark,
+            }
         for intake in intakes:
             body["reads"][self._prints[id(intake.entry)]] = {
+                "step": intake.entry.step,
                 "counts": _counts(intake.entry),
                 "watermark": intake.last_watermark,
                 "exceptions": [asdict(e) for e in intake.exceptions],
@@ -101,25 +136,41 @@ class Checkpoints:
         # An output of an earlier program keeps what it is owed until the program has it again.
         outputs = self._outputs | {name: (each.last, each.owed()) for name, each in deliveries.items()}
         body["outputs"] = {name: [last, [each.as_json() for each in owed]] for name, (last, owed) in outputs.items()}
-        self._store.commit(body, files)
-        self._written = kept
-        self._store.remove(_files(self._outputs) - _files(outputs))
-        self._outputs = outputs
+        return Cut(body, frames, outputs)
 
-    def load(self, stages: Sequence[Stage], intakes: Sequence[Intake]) -> tuple[int, bool]:
-        """Restore the last checkpoint; return its epoch (0: there is none) and whether it is sealed.
+    def write(self, cut: Cut) -> None:
+        """Write a checkpoint and commit it; only frames that are new since the last are written. From any thread.
 
         Raises:
-            StateError: It is damaged, or of another program.
+            StateError: It cannot be written.
         """
-        body = self._store.load()
-        if body is not None:
-            self._outputs = {
-                name: (last, [Owed.from_json(each) for each in owed]) for name, (last, owed) in body["outputs"].items()
-            }
-        self._store.sweep("outbox", _files(self._outputs))  # what a run that died was writing
+        body, kept = cut.body, dict[int, tuple[pl.DataFrame, Stored]]()
+        for name, frames in cut.frames.items():
+            names: dict[str, list[str]] = {}
+            for key, frame in frames.items():
+                _, stored = kept.get(id(frame)) or self._written.get(id(frame)) or self._new(frame, body["epoch"])
+                kept[id(frame)] = (frame, stored)
+                names[key] = [stored.file, stored.sha256]
+            body["stages"][name]["frames"] = names
+        owed = [each.stored for _, each_owed in cut.outputs.values() for each in each_owed]
+        self._store.commit(body, [*(stored for _, stored in kept.values()), *owed])
+        self._written = kept
+        self._outputs = dict(cut.outputs)
+
+    def load(
+        self, stages: Sequence[Stage], intakes: Sequence[Intake], recover_from: int | None = None
+    ) -> tuple[int, bool]:
+        """Restore a checkpoint, the last by default; return its epoch (0: there is none) and whether it is sealed.
+
+        Raises:
+            StateError: It is damaged, of another program, or not kept.
+        """
+        body = self._store.load(recover_from)
         if body is None:
             return 0, False
+        self._outputs = {
+            name: (last, [Owed.from_json(each) for each in owed]) for name, (last, owed) in body["outputs"].items()
+        }
         self.redriven = int(body["redriven"])
         known = {self._prints[id(stage.entry)] for stage in stages}
         known |= {self._prints[id(intake.entry)] for intake in intakes}
@@ -132,10 +183,12 @@ class Checkpoints:
             )
         for stage in stages:
             entry = body["stages"][self._prints[id(stage.entry)]]
-            frames = {
-                key: to_frame(self._store.read(Stored(file, digest))) for key, (file, digest) in entry["frames"].items()
-            }
+            frames = {key: self._frame(Stored(file, digest)) for key, (file, digest) in entry["frames"].items()}
             stage.restore(frames)
+            for _, frame in stage.snapshot():
+                if id(frame) in self._read:
+                    self._written[id(frame)] = (frame, self._read[id(frame)])
+            self._read.clear()
             stage.watermark = entry["watermark"]
             _restore_counts(stage.entry, entry["counts"])
         for intake in intakes:
@@ -148,21 +201,30 @@ class Checkpoints:
             )
         return int(body["epoch"]), bool(body["sealed"])
 
+    def forget_later(self) -> None:
+        """Remove the checkpoints after the one that was restored."""
+        self._store.forget_later()
+
     def close(self) -> None:
         """Unlock the directory."""
         self._store.close()
 
-    def _stored(self, key: str, frame: pl.DataFrame, epoch: int) -> Stored:
-        before = self._written.get(key)
-        if before is not None and before[0] is frame:
-            return before[1]
+    def _new(self, frame: pl.DataFrame, epoch: int) -> tuple[pl.DataFrame, Stored]:
         self._number += 1
-        table = frame.to_arrow(compat_level=pl.CompatLevel.newest())
-        return self._store.write(f"files/{epoch:08d}-{self._number:06d}.arrow", table)
+        return frame, self._store.write(f"files/{epoch:08d}-{self._number:06d}.arrow", _pieces(frame))
+
+    def _frame(self, stored: Stored) -> pl.DataFrame:
+        frame = to_frame(self._store.read(stored))
+        self._read[id(frame)] = stored
+        return frame
 
 
-def _files(outputs: Mapping[str, tuple[int, Sequence[Owed]]]) -> set[str]:
-    return {each.stored.file for _, owed in outputs.values() for each in owed}
+def _pieces(frame: pl.DataFrame) -> Iterator[pa.Table]:
+    """Give a frame as Arrow tables of some MiB each, which hold its own bytes and no others'."""
+    rows = max(frame.height * _PIECE_BYTES // max(int(frame.estimated_size()), 1), 1)
+    for start in range(0, max(frame.height, 1), rows):
+        # Text in the newest layout refers to whatever text it was once cut from, and that would be written with it.
+        yield frame[start : start + rows].to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def _counts(entry: Entry) -> dict[str, int]:

@@ -203,3 +203,15 @@ class Graph:
             if vertex.stage is None or not vertex.stage.remembers:
                 todo += [v for v in self.vertices if vertex in v.inputs and not isinstance(v.stage, Tap)]
         return found
+
+
+def feeds(node: n.Node, vertex: Vertex) -> bool:
+    """Tell whether rows of a node may reach a vertex."""
+    todo, seen = [vertex], set()
+    while todo:
+        each = todo.pop()
+        if each.node is node:
+            return True
+        seen.add(id(each))
+        todo += [v for v in each.inputs if id(v) not in seen]
+    return False

@@ -14,23 +14,24 @@ from typing import Final
 import pyarrow as pa
 
 from thalweg.core.errors import PlanError, SinkError, StoppedError, near
-from thalweg.core.ports import Bounded, Nothing, Sink
+from thalweg.core.ports import Bounded, Nothing
 from thalweg.engine.contract import Progress, Report, RunOptions
 from thalweg.engine.embedded import ledger
-from thalweg.engine.embedded.checkpoint import Checkpoints, prints_of
+from thalweg.engine.embedded.checkpoint import Checkpoints, Moment, prints_of
 from thalweg.engine.embedded.egress import Egress
-from thalweg.engine.embedded.graph import Graph, Vertex
+from thalweg.engine.embedded.graph import Graph, Vertex, feeds
 from thalweg.engine.embedded.intake import STEP_ROWS, Intake, Partition
 from thalweg.engine.embedded.ledger import Entry
 from thalweg.engine.embedded.memory import Memory
-from thalweg.engine.embedded.outputs import Outlet, SinkOutlet, ViewOutlet
+from thalweg.engine.embedded.outputs import Outlet, ViewOutlet, outlet_of
 from thalweg.engine.embedded.prefetch import Prefetched
 from thalweg.engine.embedded.redrive import Redrive, Resent
 from thalweg.engine.embedded.rows import ALWAYS, LATE_REASONS, NEVER, Rows, combined_watermark
+from thalweg.engine.embedded.saving import Saving
 from thalweg.engine.embedded.stage import Output
 from thalweg.engine.embedded.tray import Tray
 from thalweg.plan.fingerprint import state_fingerprints
-from thalweg.plan.nodes import Plan, Read, ViewOutput, Write, key_of
+from thalweg.plan.nodes import Plan, Read
 from thalweg.plan.prune import all_columns, needed_columns
 from thalweg.plan.show import step_name
 
@@ -54,7 +55,7 @@ class EmbeddedRun:
         self._options = options
         self._clock = options.clock
         self._needed = needed_columns(plan) if options.leave_out else all_columns(plan)
-        self._graph = Graph(plan, self._outlet, options.clock, self._needed)
+        self._graph = Graph(plan, outlet_of, options.clock, self._needed)
         self._memory = Memory(options.memory_bytes, None if options.data is None else options.data / "spill")
         for stage in self._graph.stages:
             stage.use_memory(self._memory)
@@ -69,6 +70,7 @@ class EmbeddedRun:
         self._held = 0
         self._started_s = self._clock.monotonic_s()
         self._checkpoints: Checkpoints | None = None
+        self._saving = Saving(self._arrived, options.clock, aside=options.checkpoint_us > 0)
         self._redrive: Redrive | None = None
         self._redriven: dict[int, list[Rows]] = {}
         self._intakes: list[Intake] = []
@@ -85,7 +87,7 @@ class EmbeddedRun:
         self._egress = Egress(plan.name, options, self._outlets, self._tray)
         self._views = {s.view.name: s for s in self._outlets if isinstance(s, ViewOutlet)}
         remembering = {id(v): v for r in self._graph.reads for v in self._graph.remembering_below(r)}
-        self._remembering = [(v, [i for i in self._intakes if self._feeds(i, v)]) for v in remembering.values()]
+        self._remembering = [(v, [i for i in self._intakes if feeds(i.read, v)]) for v in remembering.values()]
 
     # ------------------------------------------------------------------ from any thread
 
@@ -135,6 +137,7 @@ class EmbeddedRun:
             sealed = self._open()
             if not sealed:
                 self._loop()
+                self._committed(wait=True)
                 if options.fresh and self._stopping.is_set():
                     raise StoppedError("the batch was stopped before its end; its outputs are as they were before")
                 if options.fresh or self._changed:
@@ -157,16 +160,16 @@ class EmbeddedRun:
             named = [(v.stage.entry, prints[v.node]) for v in self._graph.vertices if v.stage is not None]
             named += [(intake.entry, prints[intake.read]) for intake in self._intakes]
             self._checkpoints = Checkpoints(options.data, prints_of(named))
-            self._epoch, sealed = self._checkpoints.load(self._graph.stages, self._intakes)
+            self._epoch, sealed = self._checkpoints.load(self._graph.stages, self._intakes, options.recover_from)
             for intake in self._intakes:
                 vertex = self._vertex_of[id(intake.read)]
                 vertex.watermark, vertex.idle = intake.last_watermark, intake.watermark() is None
         if sealed:
             # Its run may have died before its last epoch was delivered.
-            if any(owed for _, owed in self._checkpoints.outputs.values()):  # type: ignore[union-attr]  # a state is sealed
-                self._egress.begin(self._checkpoints, self._epoch)
+            if options.recover_from or any(owed for _, owed in self._checkpoints.outputs.values()):  # type: ignore[union-attr]  # a state is sealed
+                self._begin()
             return True
-        self._egress.begin(self._checkpoints, self._epoch)
+        self._begin()
         for intake in self._intakes:
             intake.source = intake.open()
             if options.until is not None and isinstance(intake.source, Bounded):
@@ -178,6 +181,11 @@ class EmbeddedRun:
             self._redrive = Redrive(resent, self._graph, intakes, self._tray.add_errors)
         return False
 
+    def _begin(self) -> None:
+        self._egress.begin(self._checkpoints, self._epoch)
+        if self._checkpoints is not None and self._options.recover_from is not None:
+            self._checkpoints.forget_later()  # no output has more than the one that is gone on from
+
     def _loop(self) -> None:
         live = self._options.until is None
         clock = self._clock
@@ -186,6 +194,7 @@ class EmbeddedRun:
         self._take_redriven()
         while not self._stopping.is_set():
             self._arrived.clear()
+            self._committed(wait=False)
             got = self._read()
             now = clock.monotonic_s()
             # In a bounded run rows are gathered without regard to the clock.
@@ -200,9 +209,10 @@ class EmbeddedRun:
                 last_discovery = now
             if live:
                 self._look_for_idle(now)
-            if now - last_checkpoint >= pause and self._changed and not self._options.fresh:
+            # State that takes long to write is written less often.
+            due = now - last_checkpoint >= max(pause, 2 * self._saving.took_s) and not self._saving.busy
+            if due and self._changed and not self._options.fresh:
                 self._checkpoint(last=False)
-                # State that takes long to write is written less often.
                 last_checkpoint = clock.monotonic_s()
                 pause = max(self._options.checkpoint_us / 1e6, 10 * (last_checkpoint - now))
             if not got:
@@ -378,16 +388,26 @@ class EmbeddedRun:
         if self._tapped or self._redriven or any(intake.gathered for intake in self._intakes):
             self._step()
         self.balance()
-        self._epoch += 1
-        kept = self._egress.seal(self._epoch)
-        if self._checkpoints is not None:
+        epoch = self._epoch + 1
+        kept = self._egress.seal(epoch)
+        if self._checkpoints is None:
+            self._epoch = epoch
+        else:
             partitions = [p for i in self._intakes for p in i.partitions.values()]
-            sealed = last and bool(partitions) and all(p.done for p in partitions)
-            stages, entries = self._graph.stages, self._entries
-            self._checkpoints.redriven = self._redrive.offset if self._redrive is not None else 0
-            self._checkpoints.save(self._epoch, stages, self._intakes, kept, entries, sealed=sealed)
-            self._egress.deliver(self._epoch)
+            moment = Moment(epoch, self._clock.now_us(), last and bool(partitions) and all(p.done for p in partitions))
+            checkpoints, stages = self._checkpoints, self._graph.stages
+            checkpoints.redriven = self._redrive.offset if self._redrive is not None else 0
+            cut = checkpoints.cut(moment, stages, self._intakes, kept, self._entries)
+            self._saving.begin(epoch, lambda: checkpoints.write(cut))
+            self._committed(wait=last)
         self._changed = False
+
+    def _committed(self, *, wait: bool) -> None:
+        """Go on with what waits for a commit, if there was one."""
+        epoch = self._saving.committed(wait=wait)
+        if epoch is not None:
+            self._epoch = epoch
+            self._egress.deliver(epoch)
 
     def balance(self) -> None:
         """Prove that no row is missing.
@@ -423,6 +443,7 @@ class EmbeddedRun:
             closing.callback(self._memory.close)
             if self._checkpoints is not None:
                 closing.callback(self._checkpoints.close)
+            closing.callback(self._saving.close)
             for delivery in self._egress.deliveries():
                 closing.callback(delivery.close)
             for intake in self._intakes:
@@ -433,12 +454,6 @@ class EmbeddedRun:
                         closing.callback(partition.reader.close)
 
     # ------------------------------------------------------------------ how it is put together
-
-    def _outlet(self, node: Write, name: str) -> Outlet:
-        if isinstance(node.output, ViewOutput):
-            return ViewOutlet(node, name, node.output)
-        assert isinstance(node.output, Sink)
-        return SinkOutlet(node, name, node.output, key_of(node.input))
 
     def _intake(self, vertex: Vertex, read: Read, entry: Entry, number: int) -> Intake:
         self._vertex_of[id(read)] = vertex
@@ -456,16 +471,6 @@ class EmbeddedRun:
             number=number,
             replayed=self._options.replay,
         )
-
-    def _feeds(self, intake: Intake, fed: Vertex) -> bool:
-        todo, seen = [fed], set()
-        while todo:
-            vertex = todo.pop()
-            if vertex.node is intake.read:
-                return True
-            seen.add(id(vertex))
-            todo += [v for v in vertex.inputs if id(v) not in seen]
-        return False
 
     def _in_order(self, reads: dict[int, object]) -> list[Entry]:
         def entries() -> Iterator[Entry]:

@@ -19,9 +19,14 @@ from thalweg.engine.embedded.arrangement import stacked
 from thalweg.engine.embedded.delivery import Delivery, OutboxDelivery, PassingDelivery, StepDelivery
 from thalweg.engine.embedded.rows import WEIGHT, Rows, copies
 from thalweg.engine.embedded.stage import Output, Stage
-from thalweg.engine.embedded.stored import portable, restored
-from thalweg.plan.nodes import ViewOutput, Write
+from thalweg.engine.embedded.stored import in_tiers, load_frames, save_frames
+from thalweg.plan.nodes import ViewOutput, Write, key_of
 from thalweg.state.outbox import Owed
+
+_ROWS: Final = "rows"
+_SETTLE: Final = 8
+"""Where fewer than one row in so many has changed, a view is read without being settled: the next checkpoint would
+write all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class Beginning:
         fresh: Whether outputs are replaced.
         directory: The state directory; None for none.
         owed: By output: the last epoch that had rows for it, and what of them it has not confirmed.
+        recovers: Whether the checkpoint is an older one, which the operator chose.
     """
 
     app: str
@@ -45,6 +51,7 @@ class Beginning:
     fresh: bool = False
     directory: Path | None = None
     owed: Mapping[str, tuple[int, Sequence[Owed]]] = field(default_factory=dict)
+    recovers: bool = False
 
     def delivery(
         self, sink: Sink, name: str, schema: pa.Schema, *, changing: bool = False, key: tuple[str, ...] | None = None
@@ -135,39 +142,51 @@ class ViewOutlet(Outlet):
         self._count(sum(frame.height for frame in frames))
         with self._lock:
             self._frames += frames
-            waiting = sum(frame.height for frame in self._frames) - self._settled
-            if self.node.changing and waiting > max(self._settled, 65_536):
+            if self.node.changing and self._waiting() > max(self._settled, 65_536):
                 self._settle()
             elif len(self._frames) > self._COMPACT_FRAMES:
-                self._frames = [stacked(self._frames).rechunk()]
+                self._frames = in_tiers(self._frames)
         return Output()
 
     def table(self) -> pa.Table:
         """Return the view's rows, sorted by its key, else by all columns."""
         with self._lock:
-            if self.node.changing:
+            if self.node.changing and self._waiting() * _SETTLE > self._settled:
                 self._settle()
             frames = list(self._frames)
         frame = stacked(frames) if frames else empty_frame(self.node.schema)
         if self.node.changing and frames:
-            frame = copies(frame)
+            frame = copies(frame if len(frames) == 1 else self._net(frame))
         order = list(self.view.key or ()) or self._names
         return to_table(frame.select(self._names).sort(order), self.node.schema.arrow)
 
     def snapshot(self) -> Iterator[tuple[str, pl.DataFrame]]:
         with self._lock:
-            if self._frames:
-                self._frames = [stacked(self._frames)]
-                yield "rows", portable(self._frames[0])
+            self._frames = in_tiers(self._frames)
+            yield from save_frames(_ROWS, self._frames)
 
     def restore(self, frames: dict[str, pl.DataFrame]) -> None:
-        self._frames = [restored(frame) for frame in frames.values()]
+        self._frames = load_frames(_ROWS, frames)
+        self._settled = sum(frame.height for frame in self._frames)
+
+    def _waiting(self) -> int:
+        return sum(frame.height for frame in self._frames) - self._settled
+
+    def _net(self, rows: pl.DataFrame) -> pl.DataFrame:
+        net = rows.group_by(self._names, maintain_order=True).agg(pl.col(WEIGHT).sum())
+        return net.filter(pl.col(WEIGHT) > 0)
 
     def _settle(self) -> None:
         """Add up the weights of equal rows; a row whose weights cancel is gone."""
         if not self._frames:
             return
-        whole = stacked(self._frames)
-        net = whole.group_by(self._names, maintain_order=True).agg(pl.col(WEIGHT).sum())
-        self._frames = [net.filter(pl.col(WEIGHT) > 0)]
+        self._frames = [self._net(stacked(self._frames))]
         self._settled = self._frames[0].height
+
+
+def outlet_of(node: Write, name: str) -> Outlet:
+    """Return the end of a stream."""
+    if isinstance(node.output, ViewOutput):
+        return ViewOutlet(node, name, node.output)
+    assert isinstance(node.output, Sink)
+    return SinkOutlet(node, name, node.output, key_of(node.input))

@@ -17,7 +17,7 @@ from thalweg.engine.embedded.podium import Podium
 from thalweg.engine.embedded.ranking import RANK, Ranking
 from thalweg.engine.embedded.rows import TIME, WEIGHT, Rows, size_of
 from thalweg.engine.embedded.stage import Output, RejectedRow, Stage, without_bad_rows
-from thalweg.engine.embedded.stored import portable, restored
+from thalweg.engine.embedded.stored import in_tiers, load_frames, save_frames
 from thalweg.engine.embedded.waiting import EACH_ROW, split_late
 from thalweg.engine.embedded.weighted import Weighted
 from thalweg.plan.nodes import Dedupe, TopK
@@ -239,12 +239,13 @@ class RankedWindows(_Ranked):
 
     def snapshot(self) -> Iterator[tuple[str, pl.DataFrame]]:
         for end, window in self._open.items():
-            window.frames = [stacked(window.frames)]
-            yield str(end), portable(window.frames[0])
+            window.frames = in_tiers(window.frames)
+            yield from save_frames(str(end), window.frames)
 
     def restore(self, frames: dict[str, pl.DataFrame]) -> None:
-        for end, frame in frames.items():
-            self._open[int(end)] = _OpenWindow([restored(frame)], frame.height, _FIRST_TRIM)
+        for end in dict.fromkeys(name.partition("/")[0] for name in frames):
+            parts = load_frames(end, frames)
+            self._open[int(end)] = _OpenWindow(parts, sum(part.height for part in parts), _FIRST_TRIM)
 
     def _take(self, rows: Rows, out: Output) -> None:
         entry = self.entry

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import polars as pl
 
+from thalweg.engine.embedded.arrangement import stacked
 from thalweg.engine.embedded.partial import Partial
 
 _WIDE = ":int128"
@@ -26,6 +27,20 @@ def restored(frame: pl.DataFrame) -> pl.DataFrame:
     wide = [name for name in frame.columns if name.endswith(_WIDE)]
     names = {name: name.removesuffix(_WIDE) for name in wide}
     return frame.with_columns(pl.col(wide).cast(pl.Int128)).rename(names) if wide else frame
+
+
+def in_tiers(frames: Iterable[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Return frames laid together so that each has at least twice the rows of the next.
+
+    Done again when some were added, most of the rows are in the same objects as before: a checkpoint writes those that
+    are not, and over time each row is written a logarithmic number of times.
+    """
+    tiers: list[pl.DataFrame] = []
+    for frame in frames:
+        tiers.append(frame)
+        while len(tiers) > 1 and tiers[-2].height < 2 * tiers[-1].height:
+            tiers[-2:] = [stacked(tiers[-2:]).rechunk()]
+    return tiers
 
 
 def save_frames(name: str, frames: Iterable[pl.DataFrame]) -> Iterator[tuple[str, pl.DataFrame]]:

@@ -11,6 +11,7 @@ from thalweg.engine.embedded.arrangement import stacked
 from thalweg.engine.embedded.direct import repeated
 from thalweg.engine.embedded.rows import LATE_REASONS, ROW, TIME, WATERMARK, WHY, Rows, visible
 from thalweg.engine.embedded.stage import LateRows
+from thalweg.engine.embedded.stored import in_tiers, load_frames, save_frames
 
 _NAME: Final = "waiting"
 _MANY: Final = 32
@@ -79,14 +80,13 @@ class Waiting:
         return sum(frame.height for frame in self._frames)
 
     def snapshot(self) -> Iterator[tuple[str, pl.DataFrame]]:
-        """Give the rows as a named frame."""
-        if self._frames:
-            self._frames = [stacked(self._frames)]
-            yield _NAME, self._frames[0]
+        """Give the rows as named frames; one that did not change is the same object as before."""
+        self._frames = in_tiers(self._frames)
+        yield from save_frames(_NAME, self._frames)
 
     def restore(self, frames: Mapping[str, pl.DataFrame]) -> None:
         """Take the rows back."""
-        self._frames = [frames[_NAME]] if _NAME in frames else []
+        self._frames = load_frames(_NAME, frames)
 
 
 def split_late(rows: Rows) -> tuple[Rows, LateRows | None]:

@@ -16,7 +16,7 @@ from thalweg.engine.embedded.overflow import without_overflows
 from thalweg.engine.embedded.partial import COUNT, Partial
 from thalweg.engine.embedded.rows import TIME, Rows
 from thalweg.engine.embedded.stage import LateRows, Output, Stage
-from thalweg.engine.embedded.stored import load_partial, portable, restored, save_partial
+from thalweg.engine.embedded.stored import in_tiers, load_frames, load_partial, save_frames, save_partial
 from thalweg.plan.nodes import Aggregate
 from thalweg.plan.windows import Window
 
@@ -56,20 +56,20 @@ class ClosingWindows(Stage):
     def snapshot(self) -> Iterator[tuple[str, pl.DataFrame]]:
         for (first, last), bucket in self._buckets.contents():
             name = f"{first}_{last}"
-            if bucket.frames:
-                bucket.frames = [stacked(bucket.frames)]
-                yield f"{name}/rows", portable(bucket.frames[0])
+            bucket.frames = in_tiers(bucket.frames)
+            yield from save_frames(f"{name}/rows", bucket.frames)
             for number, partial in enumerate(bucket.partials):
                 yield from save_partial(f"{name}/partial{number}", partial)
 
     def restore(self, frames: dict[str, pl.DataFrame]) -> None:
         buckets: dict[Slice, Bucket] = {}
-        for name, frame in frames.items():
+        for name in frames:
             slice_name, part, *_ = name.split("/")
             first, last = map(int, slice_name.split("_"))
             bucket = buckets.setdefault((first, last), Bucket())
-            if part == "rows":
-                bucket.frames, bucket.waiting = [restored(frame)], frame.height
+            if part == "rows" and not bucket.frames:
+                bucket.frames = load_frames(f"{slice_name}/rows", frames)
+                bucket.waiting = sum(frame.height for frame in bucket.frames)
             elif name.endswith("/main"):
                 bucket.partials.append(load_partial(f"{slice_name}/{part}", frames))
         for key, bucket in buckets.items():
