@@ -146,7 +146,7 @@ def test_the_deaths_find_planted_bugs(tmp_path: Path, monkeypatch: pytest.Monkey
         def at_once(self: OutboxDelivery, epoch: int) -> None:
             sealed(self, epoch)
             for owed in self._owed:
-                self._writer.apply(owed.epoch, iter(topic_rows(self, owed)))
+                self._writer.apply(owed.epoch, owed.previous, iter(topic_rows(self, owed)))
 
         def topic_rows(self: OutboxDelivery, owed: Any) -> Sequence[pa.Table]:
             from thalweg.state.outbox import outbox_rows
@@ -156,12 +156,13 @@ def test_the_deaths_find_planted_bugs(tmp_path: Path, monkeypatch: pytest.Monkey
         monkeypatch.setattr(OutboxDelivery, "_sealed", at_once)
     else:
         monkeypatch.setattr(topic_module._Writer, "last_epoch", lambda self: 0)
+        monkeypatch.setattr(topic_module._Writer, "_last", lambda self: self._own.epoch if hasattr(self, "_own") else 0)
         whole = topic_module._Writer.apply
         names = iter(range(1000))
 
-        def forgets(self: Any, epoch: int, rows: Any) -> None:
+        def forgets(self: Any, epoch: int, previous: int, rows: Any) -> None:
             self._writer = f"writer {next(names)}"
-            whole(self, epoch, rows)
+            whole(self, epoch, previous, rows)
 
         monkeypatch.setattr(topic_module._Writer, "apply", forgets)
     found = 0

@@ -14,6 +14,7 @@ from thalweg.cli.results import Results, json_line
 from thalweg.engine.contract import Report, Run, RunOptions, Until
 from thalweg.observe.status import Meter, Status, following, total_rows, watching
 from thalweg.observe.watched import Watched
+from thalweg.plan.delivery import Guarantee
 from thalweg.plan.nodes import Plan
 
 _JSON_EVERY_S = 1.0
@@ -34,6 +35,8 @@ class Wanted:
         fresh: Whether it is a batch.
         serve: Where HTTP is served while the run lives; None: nowhere.
         memory: What state may take of the memory.
+        delivery: How often a row must get to each sink.
+        replace_output: Whether a new state replaces what another has left in the sinks.
     """
 
     program: str
@@ -46,6 +49,8 @@ class Wanted:
     fresh: bool = False
     serve: str | None = None
     memory: str | None = None
+    delivery: Guarantee | None = None
+    replace_output: bool = False
 
 
 def run_program(wanted: Wanted) -> None:
@@ -82,6 +87,8 @@ def _started(app: App, wanted: Wanted, engine: Watched) -> Report:
         engine=engine,
         serve=wanted.serve,
         memory=wanted.memory,
+        delivery=wanted.delivery,
+        replace_output=wanted.replace_output,
         **chosen,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from thalweg.core.duration import duration_text
 from thalweg.plan import nodes as n
+from thalweg.plan.delivery import delivered
 from thalweg.plan.expr import Column, show
 from thalweg.plan.functions_of_user import qualified_name
 
@@ -114,7 +115,9 @@ def traits(node: n.Node) -> tuple[str, ...]:
         case n.MapRows() | n.MapBatches():
             found.append("user code, row by row" if isinstance(node, n.MapRows) else "user code, by batch")
         case n.Write(output=n.ViewOutput()):
-            found.append("state: the view's rows")
+            found += ["state: the view's rows", delivered(node)]
+        case n.Write():
+            found.append(delivered(node))
         case _:
             pass
     return tuple(found)

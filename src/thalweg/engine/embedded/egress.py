@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 
 from thalweg.engine.contract import RunOptions
 from thalweg.engine.embedded.asides import ASIDES, Aside, Kind
@@ -30,7 +31,7 @@ class Egress:
         self._tray = tray
         self._asides: dict[Kind, Aside] = {}
 
-    def begin(self, checkpoints: Checkpoints | None, epoch: int) -> None:
+    def begin(self, checkpoints: Checkpoints | None) -> None:
         """Open every output; those of late and rejected rows only where they are owed something.
 
         Raises:
@@ -41,8 +42,18 @@ class Egress:
             beginning = Beginning(self._app, secrets.token_hex(16), fresh=options.fresh)
         else:
             start = checkpoints.start()
-            beginning = Beginning(self._app, start.run, start.term, epoch, False, options.data, checkpoints.outputs)
-            self._asides = {kind: Aside(kind, self._app, options.log_path, beginning) for kind in ASIDES}
+            beginning = Beginning(
+                self._app,
+                start.run,
+                start.term,
+                directory=options.data,
+                foreign="replaced" if options.replace_output else "refused",
+                repeats=options.delivery != "at_most_once",
+                owed=checkpoints.outputs,
+            )
+            # Late and rejected rows of all the states that an app has had stand beside each other.
+            joining = replace(beginning, foreign="joined")
+            self._asides = {kind: Aside(kind, self._app, options.log_path, joining) for kind in ASIDES}
         for outlet in self._outlets:
             outlet.begin(beginning)
         for aside in self._asides.values():

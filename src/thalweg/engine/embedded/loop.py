@@ -162,9 +162,9 @@ class EmbeddedRun:
         if sealed:
             # Its run may have died before its last epoch was delivered.
             if any(owed for _, owed in self._checkpoints.outputs.values()):  # type: ignore[union-attr]  # a state is sealed
-                self._egress.begin(self._checkpoints, self._epoch)
+                self._egress.begin(self._checkpoints)
             return True
-        self._egress.begin(self._checkpoints, self._epoch)
+        self._egress.begin(self._checkpoints)
         for intake in self._intakes:
             intake.source = intake.read.source.open(intake.read.schema)
             if options.until is not None and isinstance(intake.source, Bounded):
