@@ -122,7 +122,7 @@ def test_what_sqlite_cannot_hold_is_a_mistake_of_the_program(tmp_path: Path) -> 
     app = tw.App("app")
     stream = app.read(memory([[]]), schema=pa.schema([("n", pa.uint64())]))
     with pytest.raises(
-        PlanError, match='column "n" is uint64, and integers of SQLite end at .*; cast it to int64'
+        PlanError, match=r'column "n" is uint64, and integers of SQLite end at .*; cast it to int64'
     ) as at:
         stream.write(sqlite(tmp_path / "x.db", table="t"))
     assert at.value.place is not None and at.value.place.file == __file__
@@ -210,10 +210,9 @@ def test_keys_that_cannot_be_are_mistakes_of_the_program(name: str, tmp_path: Pa
         rows.with_columns(USER=col("user")).write(sink(path, table="t"))
     with pytest.raises(PlanError, match='the column "RowId" has the name by which databases find rows'):
         rows.rename({"user": "RowId"}).write(sink(path, table="t"))
-    for key in ("", (), ["a", "a"], 3):
-        if key != "":
-            with pytest.raises(PlanError, match=r"key=.*\): allowed are a column's name, or several different ones"):
-                sink(path, table="t", key=key)
+    for key in ((), ["a", "a"], 3):
+        with pytest.raises(PlanError, match=r"key=.*\): allowed are a column's name, or several different ones"):
+            sink(path, table="t", key=key)
     for table in ("", "a b", "1st", "_thalweg_sinks", "sqlite_x", None):
         with pytest.raises(PlanError, match="a table's name is made of letters, digits and _"):
             sink(path, table=table)
@@ -259,7 +258,7 @@ def test_a_table_that_was_made_before_is_written_and_rows_of_others_are_not_touc
     opened(other, rows.schema, foreign="replaced").close()
     assert ask(name, path, "SELECT n, s FROM u") == []
     writer = opened(SINKS[name](path, table="t"), rows.schema)
-    with pytest.raises(SinkError, match="the table t in .* cannot be written: .*CHECK"):
+    with pytest.raises(SinkError, match=r"the table t in .* cannot be written: .*CHECK"):
         writer.apply(2, 1, iter([pa.table({"n": [2, 9], "s": ["y", "z"]})]))
     writer.close()
     assert ask(name, path, "SELECT s, n FROM t") == [("x", 1)], "not a part of the epoch"

@@ -120,17 +120,15 @@ class _Connection:
     def add(self, table: str, rows: pa.Table) -> None:
         names = listed(rows.column_names)
         self._connection.register("_thalweg_rows", _plain(rows))
-        try:
-            self.ask(f"INSERT INTO {quoted(table)} ({names}) SELECT {names} FROM _thalweg_rows")
-        finally:
-            self._connection.unregister("_thalweg_rows")
+        self.ask(f"INSERT INTO {quoted(table)} ({names}) SELECT {names} FROM _thalweg_rows")
+        # Where that fails the transaction is over, and takes this no more; the error is what counts.
+        self._connection.unregister("_thalweg_rows")
 
     def types(self, schema: pa.Schema) -> Sequence[str]:
         self._connection.register("_thalweg_rows", _plain(schema.empty_table()))
-        try:
-            return [kind for _, kind, *_ in self.ask("DESCRIBE SELECT * FROM _thalweg_rows")]
-        finally:
-            self._connection.unregister("_thalweg_rows")
+        found = [kind for _, kind, *_ in self.ask("DESCRIBE SELECT * FROM _thalweg_rows")]
+        self._connection.unregister("_thalweg_rows")
+        return found
 
     def columns(self, table: str) -> dict[str, str] | None:
         found = self.ask(

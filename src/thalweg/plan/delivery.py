@@ -6,27 +6,17 @@ from typing import Final, Literal, TypeAlias
 
 from thalweg.core.errors import PlanError
 from thalweg.core.ports import Recording, Sink
-from thalweg.plan.nodes import Plan, ViewOutput, Write
+from thalweg.plan.nodes import Plan
 
 Guarantee: TypeAlias = Literal["at_most_once", "at_least_once", "exactly_once"]
 _GUARANTEES: Final = ("at_most_once", "at_least_once", "exactly_once")
 
 
-def delivered(write: Write, asked: Guarantee | None = None) -> str:
-    """Return how often each row gets to the end of a stream, and what that rests on.
-
-    Args:
-        write: The end.
-        asked: What the run is asked for.
-    """
-    output = write.output
-    if isinstance(output, ViewOutput):
-        return "exactly once: a view is part of the state"
-    if isinstance(output, Recording):
-        return f"exactly once: {output.recorded}"
-    often = "at most once" if asked == "at_most_once" else "at least once"
-    assert isinstance(output, Sink)
-    return f"{often}: {output.describe()} keeps no record"
+def delivered(sink: Sink) -> str:
+    """Return how often each row gets to a sink, and what that rests on."""
+    if isinstance(sink, Recording):
+        return f"exactly once: {sink.recorded}"
+    return f"at least once: {sink.describe()} keeps no record"
 
 
 def checked_guarantee(asked: Guarantee | None, plan: Plan, *, saved: bool) -> Guarantee | None:
@@ -46,10 +36,10 @@ def checked_guarantee(asked: Guarantee | None, plan: Plan, *, saved: bool) -> Gu
         if not saved:
             raise PlanError('app.run(delivery="exactly_once", data=None): a run without a state cannot be gone on with')
         for write in plan.writes:
-            if not isinstance(write.output, (ViewOutput, Recording)):
+            if isinstance(write.output, Sink) and not isinstance(write.output, Recording):
                 raise PlanError(
-                    f'app.run(delivery="exactly_once"): {delivered(write)} of what it has; write to files, a topic '
-                    'or a database instead, or ask for "at_least_once" or "at_most_once"',
+                    f'app.run(delivery="exactly_once"): {delivered(write.output)} of what it has; write to files, a '
+                    'topic or a database instead, or ask for "at_least_once" or "at_most_once"',
                     place=write.place,
                 )
     return asked

@@ -115,9 +115,9 @@ def traits(node: n.Node) -> tuple[str, ...]:
         case n.MapRows() | n.MapBatches():
             found.append("user code, row by row" if isinstance(node, n.MapRows) else "user code, by batch")
         case n.Write(output=n.ViewOutput()):
-            found += ["state: the view's rows", delivered(node)]
-        case n.Write():
-            found.append(delivered(node))
+            found.append("state: the view's rows")
+        case n.Write(output=sink):
+            found.append(delivered(sink))  # type: ignore[arg-type]  # not a view: the case before
         case _:
             pass
     return tuple(found)
