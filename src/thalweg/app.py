@@ -25,6 +25,7 @@ from thalweg.core.schema import schema_of
 from thalweg.core.sizes import half_of_memory, size_bytes
 from thalweg.engine.contract import Engine, Report, Run, RunOptions, Until
 from thalweg.observe.status import following, total_rows
+from thalweg.plan.delivery import Guarantee, checked_guarantee
 from thalweg.plan.expr import as_expr, infer, is_aggregate, show
 from thalweg.plan.nodes import Plan, Read, ViewOutput, Write
 from thalweg.stream import Stream
@@ -164,7 +165,7 @@ class App:
                 raise PlanError(f'two streams are written to the view "{output.name}"; a view\'s name is used once')
             self._writes.append(write)
             return
-        if isinstance(output, Writable) and not write.changing:
+        if isinstance(output, Writable):
             output.check_write(write.schema)
         if output.target is not None:
             for node in Plan(self.name, (write,)).nodes():
@@ -227,6 +228,8 @@ class App:
         engine: Engine | None = None,
         serve: str | None = None,
         recover_from: int | None = None,
+        delivery: Guarantee | None = None,
+        replace_output: bool = False,
     ) -> Report:
         """Run live: until stopped, or until the end that is asked for.
 
@@ -245,6 +248,12 @@ class App:
             serve: ``HOST:PORT`` on loopback where the embedded log is served over HTTP while the run lives.
             recover_from: Go on from the checkpoint of this epoch, one of those that are kept, where the last is damaged
                 (``thalweg checkpoint list``). Refused where an output has more than that; later checkpoints go.
+            delivery: How often a row must get to each sink. By default exactly once where the sink records in its
+                target what it has, and at least once where it cannot (``stdout``, ``call``). ``exactly_once`` refuses
+                a program with a sink that cannot; ``at_most_once`` gives such a sink rows when they are committed and
+                never again, so a crash may lose some; ``at_least_once`` says that repeats are fine.
+            replace_output: Whether a state that is new replaces what another state has left in the sinks; without it
+                such a sink refuses the run.
 
         Raises:
             PlanError: The program cannot be run, or an argument is wrong.
@@ -262,6 +271,8 @@ class App:
             memory_bytes=half_of_memory() if memory is None else size_bytes(memory, "memory"),
             checkpoint_us=duration_us(checkpoint, "checkpoint"),
             recover_from=_epoch(recover_from, directory),
+            delivery=checked_guarantee(delivery, self.plan, saved=directory is not None),
+            replace_output=replace_output,
         )
         with _served(serve):
             return self.start(options, quiet=quiet, engine=engine)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ import pytest
 
 import thalweg as tw
 from thalweg import SinkError, StateError, col
-from thalweg.connect import _files_write, files, topic, view
+from thalweg.connect import _files_write, _sqlite, files, sqlite, topic, view
 from thalweg.connect import _topic as topic_module
 from thalweg.core.schema import TIMESTAMP
 from thalweg.engine.embedded.delivery import OutboxDelivery
@@ -42,6 +43,7 @@ def app_of(source: Scripted, folder: Path) -> tw.App:
     rows = app.read(source, time="ts")
     rows.filter(col("v") % 2 == 0).write(files(folder / "out", format="ndjson"))
     rows.select("v").write(topic("out", log=folder / "log"))
+    rows.select("v").write(sqlite(folder / "out.db", table="out"))
     rows.map(odd_fails, schema=SCHEMA).write(view("even"))
     return app
 
@@ -63,7 +65,13 @@ def appended(folder: Path, name: str, log: str = "log") -> list[dict[str, Any]]:
     return found
 
 
+def stored(folder: Path) -> list[int]:
+    with closing(sqlite3.connect(folder / "out.db")) as database:
+        return [v for (v,) in database.execute("SELECT v FROM out ORDER BY v")]
+
+
 def check_outputs(folder: Path, rows: int) -> None:
+    assert stored(folder) == list(range(rows))
     assert sorted(written(folder)) == [n for n in range(rows) if n % 2 == 0]
     assert sorted(row["v"] for row in appended(folder, "out")) == list(range(rows))
     errors = appended(folder, "once.errors", "data/log")
@@ -105,6 +113,8 @@ INSTANTS = {
     "after a file's record": after(_files_write.FolderWriter, "_write_record"),
     "before an append": before(topic_module._Writer, "apply"),
     "after an append": after(topic_module._Writer, "apply"),
+    "before a table's commit": before(_sqlite._Connection, "commit"),
+    "after a table's commit": after(_sqlite._Connection, "commit"),
 }
 
 
@@ -147,7 +157,7 @@ def test_the_deaths_find_planted_bugs(tmp_path: Path, monkeypatch: pytest.Monkey
         def at_once(self: OutboxDelivery, epoch: int) -> None:
             sealed(self, epoch)
             for owed in self._owed:
-                self._writer.apply(owed.epoch, iter(topic_rows(self, owed)))
+                self._writer.apply(owed.epoch, owed.previous, iter(topic_rows(self, owed)))
 
         def topic_rows(self: OutboxDelivery, owed: Any) -> Sequence[pa.Table]:
             from thalweg.state.outbox import outbox_rows
@@ -157,12 +167,13 @@ def test_the_deaths_find_planted_bugs(tmp_path: Path, monkeypatch: pytest.Monkey
         monkeypatch.setattr(OutboxDelivery, "_sealed", at_once)
     else:
         monkeypatch.setattr(topic_module._Writer, "last_epoch", lambda self: 0)
+        monkeypatch.setattr(topic_module._Writer, "_last", lambda self: self._own.epoch if hasattr(self, "_own") else 0)
         whole = topic_module._Writer.apply
         names = iter(range(1000))
 
-        def forgets(self: Any, epoch: int, rows: Any) -> None:
+        def forgets(self: Any, epoch: int, previous: int, rows: Any) -> None:
             self._writer = f"writer {next(names)}"
-            whole(self, epoch, rows)
+            whole(self, epoch, previous, rows)
 
         monkeypatch.setattr(topic_module._Writer, "apply", forgets)
     found = 0

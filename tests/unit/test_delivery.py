@@ -70,7 +70,7 @@ class Epochs(Scripted):
     def last_epoch(self) -> int:
         return self.last
 
-    def apply(self, epoch: int, rows: Iterator[pa.Table]) -> None:
+    def apply(self, epoch: int, previous: int, rows: Iterator[pa.Table]) -> None:
         self._call("apply", epoch)
         whole = []
         for table in rows:

@@ -62,11 +62,11 @@ def test_each_epoch_with_rows_is_one_file_that_appears_whole(tmp_path: Path, for
         assert names(folder) == []
         yield rows(2)
 
-    writer.apply(1, steps())
-    writer.apply(2, iter(()))
-    writer.apply(3, iter([rows(4)]))
+    writer.apply(1, 0, steps())
+    writer.apply(2, 1, iter(()))
+    writer.apply(3, 2, iter([rows(4)]))
     assert writer.last_epoch() == 3
-    writer.apply(3, iter([rows(5)]))  # it has it
+    writer.apply(3, 2, iter([rows(5)]))  # it has it
     writer.close()
     assert names(folder) == [f"part-00000001.{format_}", f"part-00000003.{format_}"]
     assert read(folder / f"part-00000001.{format_}") == [1, 2, 3]
@@ -75,7 +75,7 @@ def test_each_epoch_with_rows_is_one_file_that_appears_whole(tmp_path: Path, for
 
 def test_rows_of_an_epoch_are_sorted_by_all_columns(tmp_path: Path) -> None:
     writer = files(tmp_path, format="csv").open(request())
-    writer.apply(1, iter([pa.table({"n": [2, 1, None, 1], "s": ["a", "b", "c", "a"]})]))
+    writer.apply(1, 0, iter([pa.table({"n": [2, 1, None, 1], "s": ["a", "b", "c", "a"]})]))
     assert (tmp_path / "part-00000001.csv").read_text() == "n,s\n1,a\n1,b\n2,a\n,c\n"
 
 
@@ -88,7 +88,7 @@ def test_more_rows_than_fit_in_memory_wait_in_a_file(tmp_path: Path, monkeypatch
             yield rows(*range(start, start + 100))
         assert names(tmp_path) == [".waiting.arrow"]
 
-    writer.apply(1, steps())
+    writer.apply(1, 0, steps())
     assert names(tmp_path) == ["part-00000001.parquet"]
     assert read(tmp_path / "part-00000001.parquet") == list(range(1_000))
     writer.close()
@@ -106,10 +106,10 @@ def test_an_epoch_that_counts_is_shown_by_the_next_start_and_one_that_does_not_i
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = files(tmp_path, format="ndjson").open(request())
-    writer.apply(1, iter([rows(1)]))
+    writer.apply(1, 0, iter([rows(1)]))
     with monkeypatch.context() as patch, pytest.raises(Died):  # before the record says that it counts
         patch.setattr(_files_write.FolderWriter, "_write_record", dies)
-        writer.apply(2, iter([rows(20)]))
+        writer.apply(2, 1, iter([rows(20)]))
     assert names(tmp_path) == [".part-00000002.ndjson", "part-00000001.ndjson"]
     writer = files(tmp_path, format="ndjson").open(request(term=2))
     assert (names(tmp_path), writer.last_epoch()) == (["part-00000001.ndjson"], 1)
@@ -123,7 +123,7 @@ def test_an_epoch_that_counts_is_shown_by_the_next_start_and_one_that_does_not_i
 
     with monkeypatch.context() as patch, pytest.raises(Died):
         patch.setattr(os, "replace", dies_at_the_part)
-        writer.apply(2, iter([rows(2)]))
+        writer.apply(2, 1, iter([rows(2)]))
     assert names(tmp_path) == [".part-00000002.ndjson", "part-00000001.ndjson"]
     writer = files(tmp_path, format="ndjson").open(request(term=3))
     assert writer.last_epoch() == 2
@@ -133,15 +133,15 @@ def test_an_epoch_that_counts_is_shown_by_the_next_start_and_one_that_does_not_i
 
 def test_what_is_not_the_states_own_output_is_refused(tmp_path: Path) -> None:
     first = files(tmp_path, format="ndjson").open(request())
-    first.apply(1, iter([rows(1)]))
+    first.apply(1, 0, iter([rows(1)]))
     with pytest.raises(
         SinkError, match=r"the output of another state of the app app\. Go on with the state that wrote"
     ):
         files(tmp_path, format="ndjson").open(request(run="other"))
     second = files(tmp_path, format="ndjson").open(request(term=2))
-    second.apply(2, iter([rows(2)]))
+    second.apply(2, 1, iter([rows(2)]))
     with pytest.raises(SinkError, match=r"is written by a later start of this app \(2; this is start 1\)"):
-        first.apply(2, iter([rows(3)]))
+        first.apply(2, 1, iter([rows(3)]))
     with pytest.raises(SinkError, match="a later start of this app"):
         files(tmp_path, format="ndjson").open(request(term=1))
     assert read(tmp_path / "part-00000002.ndjson") == [2]
@@ -162,7 +162,7 @@ def test_a_batch_replaces_a_folders_parts_with_its_end(tmp_path: Path) -> None:
         yield rows(1)
         assert len(names(tmp_path)) == 4
 
-    writer.apply(1, steps())
+    writer.apply(1, 0, steps())
     writer.close()
     assert names(tmp_path) == ["mine.ndjson", "part-00000001.ndjson"]
     assert read(tmp_path / "part-00000001.ndjson") == [1]
@@ -171,22 +171,22 @@ def test_a_batch_replaces_a_folders_parts_with_its_end(tmp_path: Path) -> None:
 def test_a_batch_without_rows_leaves_no_parts(tmp_path: Path) -> None:
     (tmp_path / "part-00000001.ndjson").write_text("old")
     writer = files(tmp_path, format="ndjson").open(request(fresh=True))
-    writer.apply(1, iter(()))
+    writer.apply(1, 0, iter(()))
     writer.close()
     assert names(tmp_path) == []
 
 
 def test_a_run_that_starts_from_nothing_replaces_what_a_batch_has_left_and_a_batch_replaces_all(tmp_path: Path) -> None:
     batch = files(tmp_path, format="ndjson").open(request(fresh=True, run="a"))
-    batch.apply(1, iter([rows(1)]))
+    batch.apply(1, 0, iter([rows(1)]))
     run = files(tmp_path, format="ndjson").open(request(run="b"))
     assert (names(tmp_path), run.last_epoch()) == ([], 0)
-    run.apply(7, iter([rows(2)]))
+    run.apply(7, 0, iter([rows(2)]))
     batch = files(tmp_path, format="ndjson").open(request(fresh=True, run="c"))
-    batch.apply(1, iter([rows(3)]))
+    batch.apply(1, 0, iter([rows(3)]))
     assert names(tmp_path) == ["part-00000001.ndjson"]
     with pytest.raises(SinkError, match="has by now the output of another run"):
-        run.apply(8, iter([rows(4)]))
+        run.apply(8, 7, iter([rows(4)]))
 
 
 @pytest.mark.parametrize("name", ["x.ndjson", "x.csv", "x.parquet", "x.arrow", "x.csv.gz", "x.ndjson.zst"])
@@ -201,7 +201,7 @@ def test_a_batch_replaces_a_single_file_as_a_whole(tmp_path: Path, name: str) ->
         yield rows(0)
         assert path.read_text() == "old"
 
-    writer.apply(1, steps())
+    writer.apply(1, 0, steps())
     writer.close()
     assert names(path.parent) == [name]
     assert read(path) == [0, 1, 2]
@@ -210,11 +210,11 @@ def test_a_batch_replaces_a_single_file_as_a_whole(tmp_path: Path, name: str) ->
 def test_a_single_file_without_rows_is_empty(tmp_path: Path) -> None:
     for name, content in (("x.csv", b"n,s\n"), ("x.ndjson", b"")):
         writer = files(tmp_path / name).open(request(fresh=True))
-        writer.apply(1, iter(()))
+        writer.apply(1, 0, iter(()))
         writer.close()
         assert (tmp_path / name).read_bytes() == content
     writer = files(tmp_path / "x.parquet").open(request(fresh=True))
-    writer.apply(1, iter(()))
+    writer.apply(1, 0, iter(()))
     writer.close()
     assert pa.parquet.read_schema(tmp_path / "x.parquet") == SCHEMA
 
@@ -224,7 +224,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
         found = []
         for order in ((1, 2, 3), (3, 1, 2)):
             writer = files(tmp_path / name).open(request(fresh=True))
-            writer.apply(1, iter([rows(n) for n in order]))
+            writer.apply(1, 0, iter([rows(n) for n in order]))
             writer.close()
             found.append((tmp_path / name).read_bytes())
         assert found[0] == found[1]
@@ -234,7 +234,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
 def test_a_changing_stream_is_written_with_its_weights(tmp_path: Path) -> None:
     schema = pa.schema([("n", pa.int64()), ("_weight", pa.int64())])
     writer = files(tmp_path, format="ndjson").open(WriteRequest(schema, True, ("n",), 0, False))
-    writer.apply(1, iter([pa.table({"n": [1, 1], "_weight": [1, -1]})]))
+    writer.apply(1, 0, iter([pa.table({"n": [1, 1], "_weight": [1, -1]})]))
     writer.close()
     assert (tmp_path / "part-00000001.ndjson").read_text() == '{"n":1,"_weight":-1}\n{"n":1,"_weight":1}\n'
 
@@ -263,7 +263,7 @@ def test_a_commit_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(SinkError, match="No space left on device"):
-        writer.apply(1, iter([rows(1)]))
+        writer.apply(1, 0, iter([rows(1)]))
     writer.close()
     assert names(tmp_path) == ["x.ndjson"]
     assert path.read_text() == "old"

@@ -330,6 +330,6 @@ def test_a_stream_that_fitted_a_topic_before_it_evolved_is_still_written_to_it(l
     with pytest.raises(PlanError, match='it has no column "n"'):
         sink.check_write(Schema((Field("k", pa.string()),)))
     writer = sink.open(WriteRequest(loose, False, None, 0, False, "writes", "r", 1))
-    writer.apply(1, iter([pa.table({"k": ["b"], "n": pa.array([2], pa.int32())})]))
+    writer.apply(1, 0, iter([pa.table({"k": ["b"], "n": pa.array([2], pa.int32())})]))
     writer.close()
     assert target.end() == 2

@@ -36,6 +36,13 @@ StepRows = Annotated[
     int | None,
     Parameter(help="The most rows that one step takes from each partition.", validator=validators.Number(gte=1)),
 ]
+Delivery = Annotated[
+    Literal["at_most_once", "at_least_once", "exactly_once"] | None,
+    Parameter(
+        help="How often a row must get to each sink: exactly_once refuses sinks that keep no record, at_most_once "
+        "gives them nothing twice. Otherwise exactly once where a sink records what it has, at least once where not."
+    ),
+]
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
@@ -125,6 +132,14 @@ def run(
             validator=validators.Number(gte=1),
         ),
     ] = None,
+    delivery: Delivery = None,
+    replace_output: Annotated[
+        bool,
+        Parameter(
+            help="Let a new state replace what another one has left in the sinks; without it they refuse the run.",
+            show_default=False,
+        ),
+    ] = False,
 ) -> None:
     """Run live until Ctrl-C or SIGTERM, which save the state and stop; or until the end that is asked for.
 
@@ -144,6 +159,8 @@ def run(
             serve=serve,
             memory=memory,
             recover_from=recover_from,
+            delivery=delivery,
+            replace_output=replace_output,
         )
     )
 

@@ -14,6 +14,7 @@ from thalweg.cli.results import Results, json_line
 from thalweg.engine.contract import Report, Run, RunOptions, Until
 from thalweg.observe.status import Meter, Status, following, total_rows, watching
 from thalweg.observe.watched import Watched
+from thalweg.plan.delivery import Guarantee
 from thalweg.plan.nodes import Plan
 
 _JSON_EVERY_S = 1.0
@@ -35,6 +36,8 @@ class Wanted:
         serve: Where HTTP is served while the run lives; None: nowhere.
         memory: What state may take of the memory.
         recover_from: The epoch of the checkpoint to go on from; None for the last.
+        delivery: How often a row must get to each sink.
+        replace_output: Whether a new state replaces what another has left in the sinks.
     """
 
     program: str
@@ -48,6 +51,8 @@ class Wanted:
     serve: str | None = None
     memory: str | None = None
     recover_from: int | None = None
+    delivery: Guarantee | None = None
+    replace_output: bool = False
 
 
 def run_program(wanted: Wanted) -> None:
@@ -85,6 +90,8 @@ def _started(app: App, wanted: Wanted, engine: Watched) -> Report:
         serve=wanted.serve,
         memory=wanted.memory,
         recover_from=wanted.recover_from,
+        delivery=wanted.delivery,
+        replace_output=wanted.replace_output,
         **chosen,
     )
 

@@ -72,7 +72,7 @@ def _write(file: Any, tables: Iterable[pa.Table], schema: pa.Schema, format_: st
 
 
 def _json_lines(batch: pa.RecordBatch) -> bytes:
-    columns = [_texts(column) for column in batch.columns]
+    columns = [texts_of(column) for column in batch.columns]
     spelled = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
     odd: Mask = None
     for column in columns:
@@ -81,7 +81,7 @@ def _json_lines(batch: pa.RecordBatch) -> bytes:
         return _polars_lines(spelled)
     lines = iter(_polars_lines(spelled.filter(pc.invert(odd))).splitlines(keepends=True))
     rows = iter(spelled.filter(odd).to_pylist())
-    return b"".join(_json(next(rows)) + b"\n" if is_odd else next(lines) for is_odd in odd.to_pylist())
+    return b"".join(json_text(next(rows)) + b"\n" if is_odd else next(lines) for is_odd in odd.to_pylist())
 
 
 def _polars_lines(batch: pa.RecordBatch) -> bytes:
@@ -93,9 +93,9 @@ def _polars_lines(batch: pa.RecordBatch) -> bytes:
 def _csv_lines(batch: pa.RecordBatch) -> bytes:
     columns = []
     for column in batch.columns:
-        texts = _texts(column)
+        texts = texts_of(column)
         if pa.types.is_nested(texts.type):
-            cells = [None if value is None else _json(value).decode() for value in texts.to_pylist()]
+            cells = [None if value is None else json_text(value).decode() for value in texts.to_pylist()]
             texts = pa.array(cells, pa.string())
         elif pa.types.is_floating(texts.type) and _not_finite(texts, texts.type)[1] is not None:
             names = {"inf": "Infinity", "-inf": "-Infinity", "NaN": "NaN"}
@@ -107,7 +107,8 @@ def _csv_lines(batch: pa.RecordBatch) -> bytes:
     return buffer.getvalue()
 
 
-def _texts(values: pa.Array) -> pa.Array:
+def texts_of(values: pa.Array) -> pa.Array:
+    """Return values with times, bytes and decimals as the text that files have for them, at any depth."""
     return by_part(values, _text_type(values.type), _text)[0]
 
 
@@ -146,7 +147,8 @@ def _not_finite(values: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask]:
     return values, masked(pc.fill_null(pc.invert(pc.is_finite(values)), False))
 
 
-def _json(value: Any) -> bytes:
+def json_text(value: Any) -> bytes:
+    """Return a value of ``texts_of`` as JSON, in which ``NaN`` and the infinities are spelled out."""
     return json.dumps(_spelled(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 

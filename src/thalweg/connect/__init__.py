@@ -14,18 +14,35 @@ from thalweg.connect._stdout import stdout
 from thalweg.connect._view import View, view
 
 if TYPE_CHECKING:
+    from thalweg.connect._duckdb import duckdb
     from thalweg.connect._files import files
     from thalweg.connect._flights import flights
     from thalweg.connect._nexmark import nexmark
+    from thalweg.connect._sqlite import sqlite
     from thalweg.connect._tail import tail
     from thalweg.connect._topic import topic
 
-__all__ = ["View", "call", "files", "flights", "memory", "nexmark", "stdout", "tail", "topic", "view"]
+__all__ = [
+    "View",
+    "call",
+    "duckdb",
+    "files",
+    "flights",
+    "memory",
+    "nexmark",
+    "sqlite",
+    "stdout",
+    "tail",
+    "topic",
+    "view",
+]
 
 _LOADED_WHEN_NAMED = {
+    "duckdb": "_duckdb",
     "files": "_files",
     "flights": "_flights",
     "nexmark": "_nexmark",
+    "sqlite": "_sqlite",
     "tail": "_tail",
     "topic": "_topic",
 }

@@ -66,6 +66,11 @@ class Files:
         """The folder or file, absolute; of a pattern the folder in which it looks."""
         return str(Path(_base(self.path)).absolute())
 
+    @property
+    def recorded(self) -> str:
+        """A file counts when the folder's record has its epoch; a single file is replaced as a whole."""
+        return "the folder's record names the epoch"
+
     def describe(self) -> str:
         """Return one line for the plan."""
         marks = [f", format={self.format}"] if self.format else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 from thalweg.columnar.encode import write_rows
 from thalweg.core.errors import SinkError
 from thalweg.core.ports import WriteRequest
+from thalweg.core.sink_record import SinkRecord, goes_on, may_apply
 
 _IN_MEMORY_BYTES = 64 << 20
 _PART = re.compile(r"part-(\d{8,})\.(?:ndjson|csv|parquet|arrow)")
@@ -44,33 +46,30 @@ class FolderWriter:
         self._replaced: list[str] = []
         with _errors_of(folder):
             _make_folder(folder)
-            parts = sorted(name for name in os.listdir(folder) if _PART.fullmatch(name))
-            record = _read_record(folder)
-            if request.fresh:
-                self._replaced = parts
-                record = None
-            elif record is not None and record.run != request.run:
-                raise _foreign(folder, f"the output of another state of the app {record.app}")
-            elif record is None and request.epoch:
-                raise _foreign(folder, "no record any more of what this state has written there")
-            elif record is None:
-                # A batch, or a run without state, has left them: nobody goes on with them.
-                for name in parts:
-                    os.remove(os.path.join(folder, name))
-            self._record = record or _Record(request.app, request.run, request.term, 0)
-            self._check_term(self._record)
-            self._finish()
-            if not request.fresh:
-                self._write_record(self._record.epoch)
+            with _locked(folder):
+                record = _read_record(folder)
+                # What has no record was left by a batch, or by a run without state: nobody goes on with it.
+                if not goes_on(record, request, folder, empty=True):
+                    record = None
+                    parts = sorted(name for name in os.listdir(folder) if _PART.fullmatch(name))
+                    if request.fresh:
+                        self._replaced = parts
+                    else:
+                        for name in parts:
+                            os.remove(os.path.join(folder, name))
+                self._record = record or SinkRecord(request.app, request.run, request.term, 0)
+                self._finish()
+                if not request.fresh:
+                    self._write_record(self._record.epoch)
         self._waiting = _Waiting(os.path.join(folder, _WAITING), request.schema)
 
     def last_epoch(self) -> int:
         """Return the last epoch that counts."""
         return self._record.epoch
 
-    def apply(self, epoch: int, rows: Iterator[pa.Table]) -> None:
+    def apply(self, epoch: int, previous: int, rows: Iterator[pa.Table]) -> None:
         """Write an epoch's rows as one file."""
-        if epoch <= self._record.epoch:
+        if not self._may_apply(epoch, previous):
             return
         name = f"part-{epoch:08d}.{self._format}"
         hidden = os.path.join(self._folder, f".{name}")
@@ -83,14 +82,12 @@ class FolderWriter:
                     _write_synced(hidden, self._waiting, self._request.schema, self._format, None)
             finally:
                 self._waiting.clear()
-            if self._request.term:
-                now = _read_record(self._folder)
-                if now is None or now.run != self._request.run:
-                    raise _foreign(self._folder, "by now the output of another run")
-                self._check_term(now)
-            self._write_record(epoch)
-            if written:
-                os.replace(hidden, os.path.join(self._folder, name))
+            with _locked(self._folder):
+                # The rows took their time, and another run may have claimed the folder meanwhile.
+                self._may_apply(epoch, previous)
+                self._write_record(epoch)
+                if written:
+                    os.replace(hidden, os.path.join(self._folder, name))
             for other in self._replaced:
                 if other != name or not written:
                     os.remove(os.path.join(self._folder, other))
@@ -101,12 +98,10 @@ class FolderWriter:
         """Drop what was not applied."""
         self._waiting.clear()
 
-    def _check_term(self, record: _Record) -> None:
-        if record.run == self._request.run and record.term > self._request.term:
-            raise SinkError(
-                f"{self._folder} is written by a later start of this app ({record.term}; this is start "
-                f"{self._request.term}); this one must end: stop it"
-            )
+    def _may_apply(self, epoch: int, previous: int) -> bool:
+        # Without a state nobody goes on with the output, and there is no record.
+        found = _read_record(self._folder) if self._request.term else self._record
+        return may_apply(found, self._record, epoch, previous, self._folder)
 
     def _finish(self) -> None:
         """Show the epoch that counts already, and remove what never came to count."""
@@ -121,7 +116,7 @@ class FolderWriter:
 
     def _write_record(self, epoch: int) -> None:
         """Say which epochs count. Where no state is kept nobody goes on with the output, and there is no record."""
-        self._record = _Record(self._request.app, self._request.run, self._request.term, epoch)
+        self._record = SinkRecord(self._request.app, self._request.run, self._request.term, epoch)
         if not self._request.term:
             Path(self._folder, _RECORD).unlink(missing_ok=True)
             return
@@ -134,31 +129,15 @@ class FolderWriter:
         _sync_folder(self._folder)
 
 
-class _Record(msgspec.Struct, frozen=True):
-    """What a folder says of itself: which state's output it has, and up to which epoch."""
-
-    app: str
-    run: str
-    term: int
-    epoch: int
-
-
-def _read_record(folder: str) -> _Record | None:
+def _read_record(folder: str) -> SinkRecord | None:
     path = os.path.join(folder, _RECORD)
     try:
         with open(path, "rb") as file:
-            return msgspec.json.decode(file.read(), type=_Record)
+            return msgspec.json.decode(file.read(), type=SinkRecord)
     except FileNotFoundError:
         return None
     except msgspec.DecodeError as error:
         raise SinkError(f"{path} is damaged ({error}); restore it from a copy, or name another folder") from error
-
-
-def _foreign(folder: str, what: str) -> SinkError:
-    return SinkError(
-        f"{folder} has {what}. Go on with the state that wrote it (data=), or delete what is in the folder, or name "
-        "another one"
-    )
 
 
 class SingleFileWriter:
@@ -184,7 +163,7 @@ class SingleFileWriter:
         """A batch starts from nothing."""
         return 0
 
-    def apply(self, epoch: int, rows: Iterator[pa.Table]) -> None:
+    def apply(self, epoch: int, previous: int, rows: Iterator[pa.Table]) -> None:
         """Write all rows; without any the file is empty."""
         folder, name = os.path.split(self._path)
         hidden = os.path.join(folder, f".{name}.tmp")
@@ -291,9 +270,22 @@ def _sync_folder(folder: str) -> None:
 
 
 @contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    """Hold a folder's lock: between a look at its record and a change of it no other run may change it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
 def _errors_of(path: str) -> Iterator[None]:
     try:
         yield
+    except SinkError:
+        raise
     except OSError as error:
         raise SinkError(f"{path} cannot be written: {error.strerror or error}") from error
     except pa.ArrowException as error:

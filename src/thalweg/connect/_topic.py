@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal, overload
@@ -15,8 +15,10 @@ import pyarrow as pa
 from thalweg.core.errors import LogError, PlanError, SinkError, SourceError, near, short
 from thalweg.core.ports import EpochWriter, Json, Nothing, OpenSource, PartitionReader, SourceBatch, WriteRequest
 from thalweg.core.schema import Schema, schema_of
+from thalweg.core.sink_record import SinkRecord, goes_on, may_apply
 from thalweg.log import Log, TopicReader
 from thalweg.log import Topic as LogTopic
+from thalweg.log.claims import Claim, Claims
 from thalweg.log.evolution import is_widened
 from thalweg.log.options import check_name
 
@@ -54,6 +56,11 @@ class Topic:
     def target(self) -> str:
         """The topic's folder, absolute."""
         return str(Path(self.log, self.topic).absolute())
+
+    @property
+    def recorded(self) -> str:
+        """Each partition has the rows and their epoch in one frame."""
+        return "frames carry their state and epoch"
 
     def describe(self) -> str:
         """Return one line for the plan."""
@@ -203,39 +210,63 @@ class _Reader:
 
 
 class _Writer:
-    """Appends an epoch's rows in frames that carry the state's id and the epoch."""
+    """Appends an epoch's rows in frames that carry the state's id and the epoch.
 
-    def __init__(self, topic: LogTopic, writer: str) -> None:
+    Which state, and which start on it, the topic takes is claimed in the topic. A run without a state claims nothing
+    and adds its rows to whatever is there.
+    """
+
+    def __init__(self, topic: LogTopic, request: WriteRequest) -> None:
         self._topic = topic
-        self._writer = writer
-        self._last = self.last_epoch()
+        self._request = request
+        self._target = f'the topic "{topic.name}"'
+        self._writer = f"{request.app}/{request.run}"
+        # Where several states may write beside each other, each has a claim of its own.
+        self._name = self._writer if request.foreign == "joined" else request.app
+        self._own = self._claimed() if request.term else SinkRecord(request.app, request.run, 0, self._last())
 
     def last_epoch(self) -> int:
-        try:
-            return self._topic.last_epoch(self._writer)
-        except LogError as error:
-            raise SinkError(str(error)) from error
+        return self._own.epoch
 
-    def apply(self, epoch: int, rows: Iterator[pa.Table]) -> None:
-        if epoch <= self._last:
-            return
+    def apply(self, epoch: int, previous: int, rows: Iterator[pa.Table]) -> None:
         tables = list(rows)
         # An epoch without rows is recorded too: the state counts it among those that the topic has.
         table = pa.concat_tables(tables) if tables else self._topic.schema.arrow.empty_table()
         try:
-            # Partitions drop an epoch that they have: the rows of a second run on the same state would be lost so.
-            if (now := self._topic.last_epoch(self._writer)) > self._last:
-                raise SinkError(
-                    f'the topic "{self._topic.name}" has epoch {now} of this state from another run, which goes on '
-                    "with a copy of it; stop one of the two, and give its app another data= and another output"
-                )
-            self._topic.append_epoch(self._writer, epoch, table)
+            with self._topic.claims() as claims:
+                found = self._found(claims) if self._request.term else self._own
+                if may_apply(found, self._own, epoch, previous, self._target):
+                    self._topic.append_epoch(self._writer, epoch, table)
+                    self._own = replace(self._own, epoch=epoch)
         except LogError as error:
             raise SinkError(str(error)) from error
-        self._last = epoch
 
     def close(self) -> None:
         self._topic.close()
+
+    def _claimed(self) -> SinkRecord:
+        """Make the topic this start's, or refuse to; return what it has of this state."""
+        request, topic = self._request, self._topic
+        try:
+            with topic.claims() as claims:
+                found = self._found(claims)
+                if not goes_on(found, request, self._target, empty=True) and found is not None:
+                    for partition in range(topic.options.partitions):
+                        topic.trim(topic.end(partition), partition)
+                claims.claim(self._name, Claim(request.run, request.term))
+                return SinkRecord(request.app, request.run, request.term, self._last())
+        except LogError as error:
+            raise SinkError(str(error)) from error
+
+    def _found(self, claims: Claims) -> SinkRecord | None:
+        """Return whose output the topic has under this name."""
+        claim, last = claims.of(self._name), self._last()
+        if claim is None:
+            return SinkRecord(self._request.app, self._request.run, 0, last) if last else None
+        return SinkRecord(self._request.app, claim.run, claim.term, last)
+
+    def _last(self) -> int:
+        return self._topic.last_epoch(self._writer)
 
 
 def _writer(target: Topic, request: WriteRequest) -> _Writer:
@@ -248,7 +279,7 @@ def _writer(target: Topic, request: WriteRequest) -> _Writer:
     # It may have been made since the program was built.
     if (difference := _difference(found, schema)) is not None:
         raise SinkError(f"{target.describe()} cannot be written: {difference}")
-    return _Writer(found, f"{request.app}/{request.run}")
+    return _Writer(found, request)
 
 
 def _difference(topic: LogTopic, stream: Schema) -> str | None:

@@ -163,12 +163,14 @@ class WriteRequest:
         schema: The columns; a changing stream has ``_weight`` (int64) as the last one.
         changing: Whether rows can be withdrawn.
         key: The columns that name a row, where the plan knows them.
-        epoch: The last checkpoint that was committed, 0 for none.
+        epoch: The last epoch that the target has confirmed to this state, 0 for none: it must still have that.
         fresh: Whether the run starts from nothing and keeps no state (``batch``): the output is replaced.
         app: The app's name.
         run: The random id of the state that the rows come from; a new state has a new one.
         term: How many times a run was started on that state; a sink refuses one that is older than it knows. 0: the
             run keeps no state, so its output can be replaced, but not be gone on with.
+        foreign: What becomes of a target that has the output of another state: the run is refused, the output is
+            replaced, or (where targets allow for several writers) the run adds to it.
     """
 
     schema: pa.Schema
@@ -179,6 +181,7 @@ class WriteRequest:
     app: str = ""
     run: str = ""
     term: int = 0
+    foreign: Literal["refused", "replaced", "joined"] = "refused"
 
 
 @runtime_checkable
@@ -212,6 +215,8 @@ class EpochWriter(Protocol):
 
     *Order and delivery*: exactly once. An epoch is applied when its checkpoint is committed, again if nobody
     knows whether it was; rows and record become visible in one act, or in acts that can be finished later.
+    The record and its rules are ``core.sink_record``: a writer claims its target when it is opened, and looks
+    at the record again with each epoch.
     """
 
     def last_epoch(self) -> int:
@@ -222,11 +227,17 @@ class EpochWriter(Protocol):
         """
         ...
 
-    def apply(self, epoch: int, rows: Iterator[pa.Table]) -> None:
+    def apply(self, epoch: int, previous: int, rows: Iterator[pa.Table]) -> None:
         """Write an epoch's rows, whole or not at all; one that the target has already changes nothing.
 
+        Args:
+            epoch: The epoch.
+            previous: The epoch before it that had rows for this target; 0 for none.
+            rows: Its rows.
+
         Raises:
-            SinkError: They cannot be written, or the target knows a later start of the same state.
+            SinkError: They cannot be written; the target has not the epoch before, knows a later start of the same
+                state, or has another's output.
         """
         ...
 
@@ -287,6 +298,16 @@ class Narrowable(Protocol):
         Raises:
             SourceError: The source cannot be opened.
         """
+        ...
+
+
+@runtime_checkable
+class Recording(Protocol):
+    """A sink whose writers record epochs in the target: each row is there once, whatever crashes."""
+
+    @property
+    def recorded(self) -> str:
+        """How, in a few words for the plan: ``the epoch in the same transaction``."""
         ...
 
 

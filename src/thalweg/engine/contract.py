@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from thalweg.core.clock import Clock, SystemClock
 from thalweg.core.errors import PlanError, near
+from thalweg.plan.delivery import Guarantee
 from thalweg.plan.nodes import Plan
 
 Until: TypeAlias = Literal["caught-up", "end"]
@@ -31,6 +32,9 @@ class RunOptions:
         checkpoint_us: The time between two checkpoints, in microseconds. They are written while the run goes on; with
             0 there is one after every step, and the next step waits for it.
         fresh: Whether outputs are replaced (``batch``).
+        delivery: How often each row must get to every sink; None: exactly once where the sink records what it has,
+            at least once where it cannot.
+        replace_output: Whether a state that is new replaces what another one has left in its sinks.
         clock: Where time comes from.
         pick: Overrides which partitions a step reads; for tests.
         replay: Idle and new partitions as an earlier run recorded them.
@@ -45,6 +49,8 @@ class RunOptions:
     memory_bytes: int | None = None
     checkpoint_us: int = 1_000_000
     fresh: bool = False
+    delivery: Guarantee | None = None
+    replace_output: bool = False
     clock: Clock = field(default_factory=SystemClock)
     pick: Pick | None = None
     replay: Sequence[TimeException] = ()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from thalweg.core.schema import Schema, schema_of
 from thalweg.log import disk
 from thalweg.log.appended import Appended, AppendResult
 from thalweg.log.appending import Appenders, Part
+from thalweg.log.claims import Claims, claims_of
 from thalweg.log.commit import AppendStats, Request
 from thalweg.log.drift import SortedOut, envelopes
 from thalweg.log.evolution import changes, check_change
@@ -206,6 +207,19 @@ class Topic:
             with appender.writer.session():
                 found.append(appender.writer.last_epoch(key))
         return min(found)
+
+    @contextmanager
+    def claims(self) -> Iterator[Claims]:
+        """Hold what the topic knows of who writes its epochs; nobody else can look or claim meanwhile.
+
+        Raises:
+            LogDamaged: What is stored is not what was written.
+            LogError: The disk refused, or the topic was deleted.
+        """
+        with ExitStack() as holding:
+            with told(f'looking up who writes the topic "{self.name}" in {self.path.parent}'):
+                claims = holding.enter_context(claims_of(self.path))
+            yield claims
 
     def read(self, partition: int = 0, offset: int = 0, limit: int = 10_000) -> pa.Table:
         """Return rows from an offset on.

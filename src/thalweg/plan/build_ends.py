@@ -75,9 +75,10 @@ def write_node(node: n.Node, output: Sink | ViewLike) -> n.Write:
     """
     if isinstance(output, Sink):
         if node.changing and output.changes == "refused":
+            keyed = "give it key= (the columns that name a row), " if hasattr(output, "key") else ""
             raise PlanError(
-                f"{output.describe()} only adds rows, but this stream is a changing table; write it to a view, or "
-                'use .window(…, emit="on_close")'
+                f"{output.describe()} only adds rows, but this stream is a changing table; {keyed}write it to a view, "
+                'or use .window(…, emit="on_close")'
             )
         end: Sink | n.ViewOutput = output
     elif hasattr(output, "name") and hasattr(output, "key"):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from thalweg.core.duration import duration_text
 from thalweg.plan import nodes as n
+from thalweg.plan.delivery import delivered
 from thalweg.plan.expr import Column, show
 from thalweg.plan.functions_of_user import qualified_name
 from thalweg.plan.prune import NeededColumns, join_columns, needed_columns
@@ -119,6 +120,8 @@ def traits(node: n.Node) -> tuple[str, ...]:
             found.append("user code, row by row" if isinstance(node, n.MapRows) else "user code, by batch")
         case n.Write(output=n.ViewOutput()):
             found.append("state: the view's rows")
+        case n.Write(output=sink):
+            found.append(delivered(sink))  # type: ignore[arg-type]  # not a view: the case before
         case _:
             pass
     return tuple(found)

@@ -159,7 +159,7 @@ class PassingDelivery(Delivery):
             if isinstance(first, pa.Table) or (isinstance(first, _Mark) and self._empty):
                 self._epoch += 1
                 try:
-                    self._writer.apply(self._epoch, self._rows(first))
+                    self._writer.apply(self._epoch, self._epoch - 1, self._rows(first))
                 except _Abandoned:
                     return
             elif isinstance(first, _Mark):
@@ -252,7 +252,7 @@ class OutboxDelivery(Delivery):
     def _deliver(self, epoch: int) -> None:
         while self._owed and self._owed[0].epoch <= epoch:
             first = self._owed[0]
-            self._writer.apply(first.epoch, outbox_rows(self._directory, first.stored))
+            self._writer.apply(first.epoch, first.previous, outbox_rows(self._directory, first.stored))
             # Only now: a manifest that is written meanwhile still names the file.
             del self._owed[0]
 

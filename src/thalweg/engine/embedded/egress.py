@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 
 from thalweg.engine.contract import RunOptions
 from thalweg.engine.embedded.asides import ASIDES, Aside, Kind
@@ -30,7 +31,7 @@ class Egress:
         self._tray = tray
         self._asides: dict[Kind, Aside] = {}
 
-    def begin(self, checkpoints: Checkpoints | None, epoch: int) -> None:
+    def begin(self, checkpoints: Checkpoints | None) -> None:
         """Open every output; those of late and rejected rows only where they are owed something.
 
         Raises:
@@ -45,12 +46,15 @@ class Egress:
                 self._app,
                 start.run,
                 start.term,
-                epoch,
                 directory=options.data,
+                foreign="replaced" if options.replace_output else "refused",
+                repeats=options.delivery != "at_most_once",
                 owed=checkpoints.outputs,
                 recovers=options.recover_from is not None,
             )
-            self._asides = {kind: Aside(kind, self._app, options.log_path, beginning) for kind in ASIDES}
+            # Late and rejected rows of all the states that an app has had stand beside each other.
+            joining = replace(beginning, foreign="joined")
+            self._asides = {kind: Aside(kind, self._app, options.log_path, joining) for kind in ASIDES}
         for outlet in self._outlets:
             outlet.begin(beginning)
         for aside in self._asides.values():

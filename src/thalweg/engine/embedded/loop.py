@@ -182,7 +182,7 @@ class EmbeddedRun:
         return False
 
     def _begin(self) -> None:
-        self._egress.begin(self._checkpoints, self._epoch)
+        self._egress.begin(self._checkpoints)
         if self._checkpoints is not None and self._options.recover_from is not None:
             self._checkpoints.forget_later()  # no output has more than the one that is gone on from
 

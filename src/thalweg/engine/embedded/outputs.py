@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import polars as pl
 import pyarrow as pa
@@ -20,6 +20,7 @@ from thalweg.engine.embedded.delivery import Delivery, OutboxDelivery, PassingDe
 from thalweg.engine.embedded.rows import WEIGHT, Rows, copies
 from thalweg.engine.embedded.stage import Output, Stage
 from thalweg.engine.embedded.stored import in_tiers, load_frames, save_frames
+from thalweg.engine.embedded.unrepeated import Unrepeated
 from thalweg.plan.nodes import ViewOutput, Write, key_of
 from thalweg.state.outbox import Owed
 
@@ -37,9 +38,10 @@ class Beginning:
         app: The app's name.
         run: The random id of the state, or of the run if it keeps none.
         term: How many times a run was started on that state; 0 if it keeps none.
-        epoch: The last checkpoint.
         fresh: Whether outputs are replaced.
         directory: The state directory; None for none.
+        foreign: What becomes of a target that has the output of another state.
+        repeats: Whether a sink that keeps no record may get rows again after a crash; else it may lose them.
         owed: By output: the last epoch that had rows for it, and what of them it has not confirmed.
         recovers: Whether the checkpoint is an older one, which the operator chose.
     """
@@ -47,9 +49,10 @@ class Beginning:
     app: str
     run: str
     term: int = 0
-    epoch: int = 0
     fresh: bool = False
     directory: Path | None = None
+    foreign: Literal["refused", "replaced", "joined"] = "refused"
+    repeats: bool = True
     owed: Mapping[str, tuple[int, Sequence[Owed]]] = field(default_factory=dict)
     recovers: bool = False
 
@@ -61,12 +64,18 @@ class Beginning:
         Raises:
             SinkError: It cannot be opened, or does not fit the state.
         """
-        writer = sink.open(WriteRequest(schema, changing, key, self.epoch, self.fresh, self.app, self.run, self.term))
+        last, owed = self.owed.get(name, (0, ()))
+        confirmed = owed[0].previous if owed else last
+        request = WriteRequest(
+            schema, changing, key, confirmed, self.fresh, self.app, self.run, self.term, foreign=self.foreign
+        )
+        writer = sink.open(request)
         if not isinstance(writer, EpochWriter):
-            return StepDelivery(writer, name)
+            if self.repeats or self.directory is None:
+                return StepDelivery(writer, name)
+            writer = Unrepeated(writer, last)
         if self.directory is None:
             return PassingDelivery(writer, name, empty=self.fresh)
-        last, owed = self.owed.get(name, (0, ()))
         return OutboxDelivery(writer, name, self.directory, schema, owed, last)
 
 
