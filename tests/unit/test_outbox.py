@@ -12,7 +12,7 @@ import pytest
 import thalweg as tw
 from thalweg import StateError
 from thalweg.connect import topic
-from thalweg.engine.embedded.delivery import OutboxDelivery
+from thalweg.engine.embedded.posting import OutboxDelivery
 from thalweg.log import Log
 from thalweg.state.outbox import OutboxFile, Owed, outbox_rows
 from thalweg.state.store import StateStore, Stored, read_manifest

@@ -115,6 +115,13 @@ def run(
         str | None,
         Parameter(help="What state may take of the memory, such as 4GiB; half of the machine's otherwise."),
     ] = None,
+    stop_timeout: Annotated[
+        str, Parameter(help="How long Ctrl-C and SIGTERM give it to save the state and end; then it is ended.")
+    ] = "30s",
+    ignore_crash_loop: Annotated[
+        bool,
+        Parameter(help="Start though the runs before failed again and again at one place.", show_default=False),
+    ] = False,
 ) -> None:
     """Run live until Ctrl-C or SIGTERM, which save the state and stop; or until the end that is asked for.
 
@@ -122,7 +129,21 @@ def run(
     """
     from thalweg.cli.running import Wanted, run_program
 
-    run_program(Wanted(program, until, data, checkpoint, max_step_rows, quiet, json, serve=serve, memory=memory))
+    run_program(
+        Wanted(
+            program,
+            until,
+            data,
+            checkpoint,
+            max_step_rows,
+            quiet,
+            json,
+            serve=serve,
+            memory=memory,
+            stop_timeout=stop_timeout,
+            ignore_crash_loop=ignore_crash_loop,
+        )
+    )
 
 
 def batch(

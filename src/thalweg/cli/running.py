@@ -34,6 +34,8 @@ class Wanted:
         fresh: Whether it is a batch.
         serve: Where HTTP is served while the run lives; None: nowhere.
         memory: What state may take of the memory.
+        stop_timeout: How long it may take to stop.
+        ignore_crash_loop: Whether to start though the runs before failed again and again.
     """
 
     program: str
@@ -46,6 +48,8 @@ class Wanted:
     fresh: bool = False
     serve: str | None = None
     memory: str | None = None
+    stop_timeout: str = "30s"
+    ignore_crash_loop: bool = False
 
 
 def run_program(wanted: Wanted) -> None:
@@ -82,6 +86,8 @@ def _started(app: App, wanted: Wanted, engine: Watched) -> Report:
         engine=engine,
         serve=wanted.serve,
         memory=wanted.memory,
+        stop_timeout=wanted.stop_timeout,
+        ignore_crash_loop=wanted.ignore_crash_loop,
         **chosen,
     )
 

@@ -8,12 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Final
 
 import pyarrow as pa
 
 from thalweg.core.errors import StateError
+from thalweg.core.outage import Retrying
+from thalweg.state.room import write_whole
 from thalweg.state.store import Stored
+
+OUTBOX_BYTES: Final = 2**30
+"""Bytes of rows that wait on disk for one sink; past it nothing more is read until the sink takes some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +55,30 @@ class OutboxFile:
         directory: The state directory.
         file: The file's name within it.
         schema: The rows' columns.
+        room: How a full disk is waited for; None: not at all.
 
     Raises:
         StateError: It cannot be written.
     """
 
-    def __init__(self, directory: Path, file: str, schema: pa.Schema) -> None:
+    def __init__(self, directory: Path, file: str, schema: pa.Schema, room: Retrying | None = None) -> None:
         self._file = file
         self._schema = schema
         self._path = path = directory / file
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._out = open(path, "wb")  # noqa: SIM115  # stays open until it is sealed
+            self._out = open(path, "wb", buffering=0)  # noqa: SIM115  # stays open until it is sealed
         except OSError as error:
             raise _unwritable(path, error) from error
-        self._hash = hashlib.sha256()
-        self._writer = pa.ipc.new_stream(pa.PythonFile(_Hashed(self._out, self._hash), mode="w"), schema)
+        self._hashed = _Hashed(self._out, room)
+        with self._writing():
+            self._writer = pa.ipc.new_stream(pa.PythonFile(self._hashed, mode="w"), schema)
         self.rows = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """How much is written."""
+        return self._hashed.tell()
 
     def write(self, rows: pa.Table) -> None:
         """Add rows.
@@ -86,10 +98,9 @@ class OutboxFile:
         """
         with self._writing():
             self._writer.close()
-            self._out.flush()
             os.fdatasync(self._out.fileno())
             self._out.close()
-        return Stored(self._file, self._hash.hexdigest())
+        return Stored(self._file, self._hashed.digest.hexdigest())
 
     def drop(self) -> None:
         """Close it unsealed; no manifest names it, so the next checkpoint removes it."""
@@ -117,20 +128,23 @@ class _Hashed:
 
     closed = False
 
-    def __init__(self, out: Any, digest: Any) -> None:  # a binary file and a hash, which have no common types
-        self._out, self._digest = out, digest
+    def __init__(self, out: IO[bytes], room: Retrying | None) -> None:
+        self._out, self._room = out, room
+        self.digest = hashlib.sha256()
         self._at = 0
 
     def write(self, data: Any) -> int:  # whatever has the buffer protocol
-        self._digest.update(data)
-        self._at += len(memoryview(data).cast("B"))
-        return int(self._out.write(data))
+        size_bytes = len(memoryview(data).cast("B"))
+        self.digest.update(data)
+        write_whole(self._out, data, self._room)
+        self._at += size_bytes
+        return size_bytes
 
     def tell(self) -> int:
         return self._at
 
     def flush(self) -> None:
-        """What is buffered is flushed when the file is sealed."""
+        """Nothing is buffered."""
 
     def writable(self) -> bool:
         return True

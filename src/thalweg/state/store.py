@@ -20,6 +20,8 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from thalweg.core.errors import StateError
+from thalweg.core.outage import Retrying
+from thalweg.state.room import write_whole
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
@@ -53,13 +55,15 @@ class StateStore:
 
     Args:
         directory: Where the state is; made if there is none.
+        room: How a full disk is waited for; None: not at all.
 
     Raises:
         StateError: Another process holds it, or it cannot be made.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, room: Retrying | None = None) -> None:
         self.directory = directory
+        self._room = room
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -70,11 +74,11 @@ class StateStore:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.pread(self._lock, 64, 0).decode(errors="replace").strip() or "unknown"
+            holder = _holder(os.pread(self._lock, 64, 0).decode(errors="replace").strip())
             os.close(self._lock)
             raise StateError(
-                f"the state in {directory} is used by another run (process {holder}); stop it, or name another "
-                "directory with data="
+                f"the state in {directory} is used by another run ({holder}); stop it, or name another directory with "
+                "data="
             ) from error
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
@@ -128,7 +132,7 @@ class StateStore:
         path = self.directory / file
         with _writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        _write_synced(path, data)
+        _write_synced(path, data, self._room)
         return Stored(file, _digest(data))
 
     def commit(self, body: Mapping[str, Any], keep: Iterable[str]) -> None:
@@ -147,6 +151,18 @@ class StateStore:
             if f"{folder}/{file.name}" not in named:
                 file.unlink(missing_ok=True)
 
+    def note(self, name: str, body: Mapping[str, Any]) -> None:
+        """Write a file of notes beside the manifest, durably and as a whole."""
+        self._replace(name, body)
+
+    def noted(self, name: str) -> dict[str, Any] | None:
+        """Return what such a file has; None if there is none.
+
+        Raises:
+            StateError: It is damaged, or of a later version.
+        """
+        return _load(self.directory / name)
+
     def remove(self, names: Iterable[str]) -> None:
         """Remove files that no manifest names any more."""
         for name in names:
@@ -156,13 +172,14 @@ class StateStore:
         whole = dict(body) | {"format": FORMAT}
         text = _dumped({"sha256": _digest(_dumped(whole)), "body": whole})
         beside = self.directory / f"_{name}"
-        _write_synced(beside, text)
+        _write_synced(beside, text, self._room)
         with _writing(self.directory / name):
             os.replace(beside, self.directory / name)
             _sync_directory(self.directory)
 
     def close(self) -> None:
-        """Unlock the directory."""
+        """Unlock the directory, also where a process that was forked meanwhile has the lock's file open still."""
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
         os.close(self._lock)
 
 
@@ -196,10 +213,22 @@ def _load(path: Path) -> dict[str, Any] | None:
     return body
 
 
-def _write_synced(path: Path, data: bytes | pa.Buffer) -> None:
-    with _writing(path), open(path, "wb") as out:
-        out.write(data)
-        out.flush()
+def _holder(process: str) -> str:
+    """Return who holds the lock: the process that took it, or one that this has forked and left behind."""
+    if not process.isdecimal():
+        return "process unknown"
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return f"by a process that process {process}, which has ended, had forked; fuser names it: fuser lock"
+    except PermissionError:
+        return f"process {process}, of another user"
+    return f"process {process}" + (", which is this one" if int(process) == os.getpid() else "")
+
+
+def _write_synced(path: Path, data: bytes | pa.Buffer, room: Retrying | None) -> None:
+    with _writing(path), open(path, "wb", buffering=0) as out:
+        write_whole(out, data, room)
         os.fdatasync(out.fileno())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -14,9 +14,11 @@ import polars as pl
 import pyarrow as pa
 
 from thalweg.columnar.frames import empty_frame, in_order, to_table
-from thalweg.core.ports import EpochWriter, Sink, WriteRequest
+from thalweg.core.outage import Patience
+from thalweg.core.ports import EpochWriter, Sink, SinkWriter, WriteRequest
 from thalweg.engine.embedded.arrangement import stacked
-from thalweg.engine.embedded.delivery import Delivery, OutboxDelivery, PassingDelivery, StepDelivery
+from thalweg.engine.embedded.delivery import Delivery, PassingDelivery, StepDelivery
+from thalweg.engine.embedded.posting import OutboxDelivery, Post
 from thalweg.engine.embedded.rows import WEIGHT, Rows, copies
 from thalweg.engine.embedded.stage import Output, Stage
 from thalweg.engine.embedded.stored import portable, restored
@@ -36,6 +38,7 @@ class Beginning:
         fresh: Whether outputs are replaced.
         directory: The state directory; None for none.
         owed: By output: the last epoch that had rows for it, and what of them it has not confirmed.
+        patience: How long a sink is waited for.
     """
 
     app: str
@@ -45,6 +48,7 @@ class Beginning:
     fresh: bool = False
     directory: Path | None = None
     owed: Mapping[str, tuple[int, Sequence[Owed]]] = field(default_factory=dict)
+    patience: Patience = field(default_factory=Patience)
 
     def delivery(
         self, sink: Sink, name: str, schema: pa.Schema, *, changing: bool = False, key: tuple[str, ...] | None = None
@@ -54,13 +58,28 @@ class Beginning:
         Raises:
             SinkError: It cannot be opened, or does not fit the state.
         """
-        writer = sink.open(WriteRequest(schema, changing, key, self.epoch, self.fresh, self.app, self.run, self.term))
+        request = WriteRequest(schema, changing, key, self.epoch, self.fresh, self.app, self.run, self.term)
+        writer = sink.open(request)
         if not isinstance(writer, EpochWriter):
-            return StepDelivery(writer, name)
+            return StepDelivery(writer, name, self.patience)
         if self.directory is None:
-            return PassingDelivery(writer, name, empty=self.fresh)
+            return PassingDelivery(writer, name, empty=self.fresh, patience=self.patience)
         last, owed = self.owed.get(name, (0, ()))
-        return OutboxDelivery(writer, name, self.directory, schema, owed, last)
+        return OutboxDelivery(
+            Post(name, opener(writer, sink, request), self.directory, schema, self.patience), owed, last
+        )
+
+
+def opener(first: EpochWriter, sink: Sink, request: WriteRequest) -> Callable[[], EpochWriter]:
+    """Return what gives a writer that is open, and later ones that are opened anew."""
+    ready = [first]
+
+    def opened() -> EpochWriter:
+        writer: SinkWriter = ready.pop() if ready else sink.open(request)
+        assert isinstance(writer, EpochWriter), "a sink has writers of one kind"
+        return writer
+
+    return opened
 
 
 class Outlet(Stage):
