@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from types import FrameType
 from typing import Final, Literal
 
 import pyarrow as pa
@@ -22,6 +20,7 @@ from thalweg.core.duration import duration_us
 from thalweg.core.errors import PlanError, UnsupportedError, short, user_place
 from thalweg.core.ports import Readable, Sink, Source, Writable
 from thalweg.core.schema import schema_of
+from thalweg.core.signals import stopped_by_signals
 from thalweg.core.sizes import half_of_memory, size_bytes
 from thalweg.engine.contract import Engine, Report, Run, RunOptions, Until
 from thalweg.observe.status import following, total_rows
@@ -64,6 +63,8 @@ class App:
         self._writes: list[Write] = []
         self._reads: list[Read] = []
         self._current: Run | None = None
+        self._running = self._stopped = False
+        self._starting = threading.RLock()  # a signal handler may call stop() within any line
 
     def read(
         self,
@@ -230,6 +231,8 @@ class App:
         recover_from: int | None = None,
         delivery: Guarantee | None = None,
         replace_output: bool = False,
+        stop_timeout: Duration = "30s",
+        ignore_crash_loop: bool = False,
     ) -> Report:
         """Run live: until stopped, or until the end that is asked for.
 
@@ -254,10 +257,14 @@ class App:
                 never again, so a crash may lose some; ``at_least_once`` says that repeats are fine.
             replace_output: Whether a state that is new replaces what another state has left in the sinks; without it
                 such a sink refuses the run.
+            stop_timeout: How long Ctrl-C, SIGTERM and ``stop`` give the run to save its state and end; one that takes
+                longer is ended with an error, its state as at the last checkpoint.
+            ignore_crash_loop: Starts the run though the ones before failed again and again at the same checkpoint.
 
         Raises:
             PlanError: The program cannot be run, or an argument is wrong.
-            SourceError, SinkError, StateError: Something outside failed.
+            SourceError, SinkError, StateError: Something outside failed, or the run failed too often at one place.
+            StoppedError: It could not stop within ``stop_timeout``.
         """
         if until not in (None, "caught-up", "end"):
             raise PlanError(f'app.run(until={until!r}): allowed are None, "caught-up" and "end"')
@@ -273,6 +280,8 @@ class App:
             recover_from=_epoch(recover_from, directory),
             delivery=checked_guarantee(delivery, self.plan, saved=directory is not None),
             replace_output=replace_output,
+            stop_timeout_us=duration_us(stop_timeout, "stop_timeout"),
+            ignore_crash_loop=ignore_crash_loop,
         )
         with _served(serve):
             return self.start(options, quiet=quiet, engine=engine)
@@ -291,16 +300,35 @@ class App:
         """Run with every option; ``run`` and ``batch`` are what programs use."""
         plan = self.plan
         run = (engine or _embedded()).start(plan, options)
-        self._current = run
         silent = quiet or not sys.stderr.isatty()
         total = None if silent or options.data is not None else total_rows(plan)
-        with _signals_stop(run), following(run, quiet=silent, live=options.until is None, total_rows=total):
+        with (
+            self._being_run(run),
+            stopped_by_signals(run.stop, options.stop_timeout_us),
+            following(run, quiet=silent, live=options.until is None, total_rows=total),
+        ):
             return run.run()
 
+    @contextmanager
+    def _being_run(self, run: Run) -> Iterator[None]:
+        with self._starting:
+            self._current, self._running = run, True
+            if self._stopped:
+                run.stop()
+            self._stopped = False
+        try:
+            yield
+        finally:
+            with self._starting:
+                self._running = False
+
     def stop(self) -> None:
-        """Ask a run that goes on in another thread to checkpoint and stop."""
-        if self._current is not None:
-            self._current.stop()
+        """Ask the run in another thread to checkpoint and stop; one that has not begun yet stops as it does."""
+        with self._starting:
+            if self._running and self._current is not None:
+                self._current.stop()
+            else:
+                self._stopped = True
 
     def view(self, name: str) -> pa.Table:
         """Return a view's rows as of the latest step of the current (or last) run; from any thread.
@@ -360,22 +388,3 @@ def _within(sink: Sink, source: Source) -> bool:
     target, origin = _real(sink.target), _real(read)
     folder = origin if not any(c in origin.name for c in "*?[") else origin.parent
     return target == folder or folder in target.parents or (folder.is_file() and target == folder.parent)
-
-
-@contextmanager
-def _signals_stop(run: Run) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM stop a run cleanly; a second Ctrl-C stops it at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        run.stop()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -18,7 +18,7 @@ from thalweg import SinkError, StateError, col
 from thalweg.connect import _files_write, _sqlite, files, sqlite, topic, view
 from thalweg.connect import _topic as topic_module
 from thalweg.core.schema import TIMESTAMP
-from thalweg.engine.embedded.delivery import OutboxDelivery
+from thalweg.engine.embedded.posting import OutboxDelivery
 from thalweg.state.store import StateStore
 from thalweg.testing import Scripted
 from thalweg.testing.scripted import Piece

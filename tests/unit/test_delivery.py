@@ -14,7 +14,8 @@ import pytest
 from thalweg import SinkError, StateError
 from thalweg.core.ports import EpochWriter, StepWriter
 from thalweg.engine.embedded import delivery as module
-from thalweg.engine.embedded.delivery import Delivery, OutboxDelivery, PassingDelivery, StepDelivery
+from thalweg.engine.embedded.delivery import Delivery, PassingDelivery, StepDelivery
+from thalweg.engine.embedded.posting import OutboxDelivery, Post
 from thalweg.state.outbox import Owed
 
 SCHEMA = pa.schema([("v", pa.int64())])
@@ -102,7 +103,7 @@ def started(act: Callable[[], None]) -> tuple[threading.Thread, list[BaseExcepti
 
 
 def outbox(writer: EpochWriter, folder: Path, owed: tuple[Owed, ...] = (), last: int = 0) -> OutboxDelivery:
-    return OutboxDelivery(writer, "out", folder, SCHEMA, owed, last)
+    return OutboxDelivery(Post("out", lambda: writer, folder, SCHEMA), owed, last)
 
 
 def test_the_writers_of_this_test_are_writers() -> None:

@@ -12,7 +12,7 @@ import pytest
 import thalweg as tw
 from thalweg import StateError
 from thalweg.connect import topic
-from thalweg.engine.embedded.delivery import OutboxDelivery
+from thalweg.engine.embedded.posting import OutboxDelivery
 from thalweg.log import Log
 from thalweg.state.files import Stored
 from thalweg.state.manifests import read_manifest

@@ -145,6 +145,11 @@ def test_for_machines_every_value_has_a_name() -> None:
         "late": 0,
         "errors": 0,
         "epoch": 0,
+        "state_bytes": 0,
+        "state_limit_bytes": None,
+        "waiting_bytes": 0,
+        "paused": False,
+        "outages": [],
         "fraction": 0.5,
         "seconds_left": 1.0,
     }

@@ -140,6 +140,13 @@ def run(
             show_default=False,
         ),
     ] = False,
+    stop_timeout: Annotated[
+        str, Parameter(help="How long Ctrl-C and SIGTERM give it to save the state and end; then it is ended.")
+    ] = "30s",
+    ignore_crash_loop: Annotated[
+        bool,
+        Parameter(help="Start though the runs before failed again and again at one place.", show_default=False),
+    ] = False,
 ) -> None:
     """Run live until Ctrl-C or SIGTERM, which save the state and stop; or until the end that is asked for.
 
@@ -161,6 +168,8 @@ def run(
             recover_from=recover_from,
             delivery=delivery,
             replace_output=replace_output,
+            stop_timeout=stop_timeout,
+            ignore_crash_loop=ignore_crash_loop,
         )
     )
 

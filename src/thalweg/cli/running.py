@@ -38,6 +38,8 @@ class Wanted:
         recover_from: The epoch of the checkpoint to go on from; None for the last.
         delivery: How often a row must get to each sink.
         replace_output: Whether a new state replaces what another has left in the sinks.
+        stop_timeout: How long it may take to stop.
+        ignore_crash_loop: Whether to start though the runs before failed again and again.
     """
 
     program: str
@@ -53,6 +55,8 @@ class Wanted:
     recover_from: int | None = None
     delivery: Guarantee | None = None
     replace_output: bool = False
+    stop_timeout: str = "30s"
+    ignore_crash_loop: bool = False
 
 
 def run_program(wanted: Wanted) -> None:
@@ -92,6 +96,8 @@ def _started(app: App, wanted: Wanted, engine: Watched) -> Report:
         recover_from=wanted.recover_from,
         delivery=wanted.delivery,
         replace_output=wanted.replace_output,
+        stop_timeout=wanted.stop_timeout,
+        ignore_crash_loop=wanted.ignore_crash_loop,
         **chosen,
     )
 

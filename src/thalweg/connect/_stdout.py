@@ -68,6 +68,9 @@ class _StdoutWriter:
         try:
             self._out.writelines(f"{line}\n" for line in self._lines.of(dicts))
             self._out.flush()
+        except BrokenPipeError as error:
+            # Not its cause: other connections may come back, a reader that went away does not.
+            raise SinkError(f"the standard output cannot be written: {error}") from None
         except (OSError, ValueError) as error:  # ValueError: the stream is closed, or cannot hold a character
             raise SinkError(f"the standard output cannot be written: {error}") from error
 

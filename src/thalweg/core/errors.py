@@ -7,6 +7,7 @@ The tree::
     │   └── UnsupportedError          right, but not on this engine
     ├── SourceError (OSError)         a source cannot be opened or read
     ├── SinkError (OSError)           a sink cannot be opened or written
+    │   └── SinkUnavailable           it takes nothing for now; the same is tried again later
     ├── LogError (OSError)            the embedded log refuses, or cannot do, what was asked of it
     │   ├── LogDamaged                stored bytes are not what was written
     │   ├── RowsRefused               rows do not fit their topic
@@ -16,7 +17,7 @@ The tree::
     │   └── NoSpace                   the disk is full
     ├── StateError (RuntimeError)     saved state is missing, locked, damaged or of another program
     ├── FunctionError (RuntimeError)  a function of the user's failed, and no single row is at fault
-    ├── StoppedError                  a batch was stopped before its end, and wrote nothing
+    ├── StoppedError                  a run was stopped before its end, or could not stop in time
     ├── LedgerError (RuntimeError)    rows went in that did not come out: a fault in Thalweg
     └── CheckError (AssertionError)   two ways of running a pipeline gave different results
 """
@@ -122,6 +123,13 @@ class SinkError(ThalwegError, OSError):
     """A sink cannot be opened or written."""
 
 
+class SinkUnavailable(SinkError):
+    """A sink takes nothing for now: what it was given is given to it again, until it takes it.
+
+    Sinks raise it, and functions of ``call``, where a later try may work.
+    """
+
+
 class LogError(ThalwegError, OSError):
     """The embedded log refuses, or cannot do, what was asked of it."""
 
@@ -189,7 +197,7 @@ class FunctionError(ThalwegError, RuntimeError):
 
 
 class StoppedError(ThalwegError):
-    """A batch was stopped before its end; it has written nothing."""
+    """A run was stopped: a batch before its end, which has written nothing; or another that did not end in time."""
 
 
 class LedgerError(ThalwegError, RuntimeError):

@@ -36,6 +36,19 @@ def size_bytes(value: str | int, what: str) -> int:
     return size
 
 
+def size_text(size: int) -> str:
+    """Return a size as one number that a person can take in.
+
+    Example:
+        >>> size_text(700), size_text(812 * 2**20), size_text(2**30)
+        ('700 B', '812.0 MiB', '1.0 GiB')
+    """
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size >= scale:
+            return f"{size / scale:,.1f} {unit}"
+    return f"{size} B"
+
+
 def half_of_memory() -> int | None:
     """Return half of the machine's memory in bytes; None where it cannot be told."""
     try:

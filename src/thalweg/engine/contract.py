@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from thalweg.core.clock import Clock, SystemClock
 from thalweg.core.errors import PlanError, near
+from thalweg.core.outage import Outage
 from thalweg.plan.delivery import Guarantee
 from thalweg.plan.nodes import Plan
 
@@ -40,6 +41,8 @@ class RunOptions:
         replay: Idle and new partitions as an earlier run recorded them.
         leave_out: Whether columns that nobody can see are not read, computed and kept; results are the same.
         recover_from: The epoch of the checkpoint to go on from; None for the last.
+        stop_timeout_us: How long a run that is told to stop may take for it, in microseconds.
+        ignore_crash_loop: Whether to start though the runs before failed again and again at the same checkpoint.
     """
 
     data: Path | None = None
@@ -56,6 +59,8 @@ class RunOptions:
     replay: Sequence[TimeException] = ()
     leave_out: bool = True
     recover_from: int | None = None
+    stop_timeout_us: int = 30_000_000
+    ignore_crash_loop: bool = False
 
     @property
     def log_path(self) -> Path:
@@ -97,6 +102,11 @@ class Progress:
         late: Rows late, per missed window.
         rejected: Rows rejected.
         epoch: The last checkpoint.
+        state_bytes: What the state takes of the memory that it is given, as far as that is counted.
+        state_limit_bytes: How much it may take; None: no bound.
+        waiting_bytes: Rows on disk that wait for sinks.
+        paused: Whether nothing is read, because as much waits for a sink as may.
+        outages: What outside is away, takes nothing or has no room.
     """
 
     seconds: float
@@ -109,6 +119,11 @@ class Progress:
     late: int
     rejected: int
     epoch: int
+    state_bytes: int = 0
+    state_limit_bytes: int | None = None
+    waiting_bytes: int = 0
+    paused: bool = False
+    outages: tuple[Outage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +143,7 @@ class Report:
         late_rows: How many rows were late, per missed window; ``late`` holds the first of them only, if they are many.
         error_rows: How many rows were rejected; ``errors`` likewise.
         sealed: Whether the state's input had been declared complete, so that nothing was read.
+        state_bytes: What the state took of the memory at the end, as far as that is counted.
     """
 
     views: Mapping[str, pa.Table]
@@ -141,6 +157,7 @@ class Report:
     late_rows: int = 0
     error_rows: int = 0
     sealed: bool = False
+    state_bytes: int = 0
 
     def view(self, name: str) -> pa.Table:
         """Return a view's rows, sorted by its key.

@@ -4,9 +4,11 @@ The block, of a live run and of a run over history::
 
     in         73,402 events       1,204/s   out   2,310 events   87/s
     watermark  2026-03-01 10:00:35 held by clicks[0]              lag 3 s
-    state      31 windows open, 1,204 rows held                   checkpoint 12
+    state      31 windows open, 1,204 rows held                   checkpoint 12  120.0 MiB of 8.0 GiB
     late       3                             errors 0             62 s
     progress   ━━━━━━━━━━━━━━━━━━━━━━━━╺━━━━━  81 %               14 s left
+    outbox     1.0 GiB of 1.0 GiB for each sink; nothing is read until it takes some
+    waiting    the sink out-1f2e3d4c since 10:00:12, next try 10:00:41: Connection refused
 """
 
 from __future__ import annotations
@@ -21,8 +23,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from thalweg.core.clock import SystemClock
+from thalweg.core.outage import Outage
+from thalweg.core.sizes import size_text
 from thalweg.engine.contract import Progress, Run
 from thalweg.plan.nodes import Plan, Read
+from thalweg.state.outbox import OUTBOX_BYTES
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -83,7 +88,7 @@ class Status:
             "rows_out": now.rows_out,
             "in_per_second": round(self.in_per_s, 1),
             "out_per_second": round(self.out_per_s, 1),
-            "watermark": None if now.watermark_us is None else time_text(now.watermark_us).replace(" ", "T") + "Z",
+            "watermark": None if now.watermark_us is None else _iso(now.watermark_us),
             "holder": now.holder,
             "lag_seconds": None if self.lag_s is None else round(self.lag_s, 3),
             "open_windows": now.open_windows,
@@ -91,6 +96,19 @@ class Status:
             "late": now.late,
             "errors": now.rejected,
             "epoch": now.epoch,
+            "state_bytes": now.state_bytes,
+            "state_limit_bytes": now.state_limit_bytes,
+            "waiting_bytes": now.waiting_bytes,
+            "paused": now.paused,
+            "outages": [
+                {
+                    "what": each.what,
+                    "reason": each.reason,
+                    "since": _iso(each.since_us),
+                    "next_try": _iso(each.next_us),
+                }
+                for each in now.outages
+            ],
             "fraction": None if self.fraction is None else round(self.fraction, 4),
             "seconds_left": None if self.left_s is None else round(self.left_s, 1),
         }
@@ -202,13 +220,30 @@ def block(status: Status) -> RenderableType:
     mark = "none" if now.watermark_us is None else time_text(now.watermark_us)
     holder = f"held by {now.holder}" if now.holder else ""
     table.add_row("watermark", mark, holder, "" if status.lag_s is None else f"lag {span_text(status.lag_s)}", "")
+    limit = now.state_limit_bytes
+    memory = "" if limit is None else f"{size_text(now.state_bytes)} of {size_text(limit)}"
     table.add_row(
-        "state", f"{now.open_windows:,} windows open", f"{now.held:,} rows held", f"checkpoint {now.epoch:,}", ""
+        "state", f"{now.open_windows:,} windows open", f"{now.held:,} rows held", f"checkpoint {now.epoch:,}", memory
     )
     table.add_row("late", f"{now.late:,}", f"errors {now.rejected:,}", span_text(now.seconds), "")
-    if status.fraction is None:
-        return table
-    return Group(table, _progress(status))
+    rows: list[RenderableType] = [table]
+    if status.fraction is not None:
+        rows.append(_progress(status))
+    if now.waiting_bytes:
+        paused = "; nothing is read until it takes some" if now.paused else ""
+        rows.append(f"outbox     {size_text(now.waiting_bytes)} of {size_text(OUTBOX_BYTES)} for each sink{paused}")
+    rows += [f"waiting    {outage_text(each)}" for each in now.outages]
+    return Group(*rows) if len(rows) > 1 else table
+
+
+def outage_text(outage: Outage) -> str:
+    """Return what is away, since when, when it is tried again, and what it said."""
+    since, again = (time_text(us)[11:19] for us in (outage.since_us, outage.next_us))
+    return f"{outage.what} since {since}, next try {again}: {outage.reason}"
+
+
+def _iso(us: int) -> str:
+    return time_text(us).replace(" ", "T") + "Z"
 
 
 def _progress(status: Status) -> RenderableType:

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import pyarrow as pa
 
 from thalweg.core.errors import StateError
+from thalweg.core.outage import Retrying
+from thalweg.state.room import write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +38,14 @@ class HashedFile:
     """A file for writing that hashes what goes through; for ``pyarrow.PythonFile``.
 
     Args:
-        out: The file, open for writing bytes (Any: the types of such files have no common one).
+        out: The file, open for writing without a buffer.
+        room: How a full disk is waited for; None: not at all.
     """
 
     closed = False
 
-    def __init__(self, out: Any) -> None:
-        self._out = out
+    def __init__(self, out: IO[bytes], room: Retrying | None = None) -> None:
+        self._out, self._room = out, room
         self._hash = hashlib.sha256()
         self._at = 0
 
@@ -53,16 +56,18 @@ class HashedFile:
 
     def write(self, data: Any) -> int:  # whatever has the buffer protocol
         """Write bytes."""
+        size_bytes = len(memoryview(data).cast("B"))
         self._hash.update(data)
-        self._at += len(memoryview(data).cast("B"))
-        return int(self._out.write(data))
+        write_whole(self._out, data, self._room)
+        self._at += size_bytes
+        return size_bytes
 
     def tell(self) -> int:
         """Return how many bytes were written."""
         return self._at
 
     def flush(self) -> None:
-        """What is buffered is flushed when the file is synced."""
+        """Nothing is buffered."""
 
     def writable(self) -> bool:
         """It is for writing."""
@@ -80,7 +85,7 @@ class HashedFile:
         """The file is closed by its owner, after the sync."""
 
 
-def write_tables(directory: Path, file: str, tables: Iterable[pa.Table]) -> Stored:
+def write_tables(directory: Path, file: str, tables: Iterable[pa.Table], room: Retrying | None = None) -> Stored:
     """Write tables of one schema, at least one, to a new file, durably but for its name; return what names it.
 
     No more than one of the tables is held: memory does not grow with the file.
@@ -91,8 +96,8 @@ def write_tables(directory: Path, file: str, tables: Iterable[pa.Table]) -> Stor
     path, rows = directory / file, 0
     pieces = iter(tables)
     table = next(pieces)
-    with writing(path), open(path, "wb") as out:
-        hashed = HashedFile(out)
+    with writing(path), open(path, "wb", buffering=0) as out:
+        hashed = HashedFile(out, room)
         with pa.ipc.new_file(pa.PythonFile(hashed, mode="w"), table.schema) as writer:
             while True:
                 writer.write_table(table)
@@ -132,18 +137,18 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_synced(path: Path, data: bytes) -> None:
+def write_synced(path: Path, data: bytes, room: Retrying | None = None) -> None:
     """Write a whole file, durably but for its name.
 
     Raises:
         StateError: It cannot be written.
     """
-    with writing(path), open(path, "wb") as out:
-        out.write(data)
+    with writing(path), open(path, "wb", buffering=0) as out:
+        write_whole(out, data, room)
         sync_file(out)
 
 
-def sync_file(out: BinaryIO) -> None:
+def sync_file(out: IO[bytes]) -> None:
     """Make what was written to a file durable.
 
     Raises:

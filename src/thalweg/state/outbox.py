@@ -11,12 +11,16 @@ from typing import Any, Final
 import pyarrow as pa
 
 from thalweg.core.errors import StateError
+from thalweg.core.outage import Retrying
 from thalweg.state.files import HashedFile, Stored, sha256_of, sync_file
 
 _LOST: Final = (
     "restore it from a copy, or go on from an older checkpoint with --recover-from EPOCH: thalweg checkpoint verify "
     "says which are whole"
 )
+
+OUTBOX_BYTES: Final = 2**30
+"""Bytes of rows that wait on disk for one sink; past it nothing more is read until the sink takes some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +58,30 @@ class OutboxFile:
         directory: The state directory.
         file: The file's name within it.
         schema: The rows' columns.
+        room: How a full disk is waited for; None: not at all.
 
     Raises:
         StateError: It cannot be written.
     """
 
-    def __init__(self, directory: Path, file: str, schema: pa.Schema) -> None:
+    def __init__(self, directory: Path, file: str, schema: pa.Schema, room: Retrying | None = None) -> None:
         self._file = file
         self._schema = schema
         self._path = path = directory / file
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._out = open(path, "wb")  # noqa: SIM115  # stays open until it is sealed
+            self._out = open(path, "wb", buffering=0)  # noqa: SIM115  # stays open until it is sealed
         except OSError as error:
             raise _unwritable(path, error) from error
-        self._hashed = HashedFile(self._out)
-        self._writer = pa.ipc.new_stream(pa.PythonFile(self._hashed, mode="w"), schema)
+        self._hashed = HashedFile(self._out, room)
+        with self._writing():
+            self._writer = pa.ipc.new_stream(pa.PythonFile(self._hashed, mode="w"), schema)
         self.rows = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """How much is written."""
+        return self._hashed.tell()
 
     def write(self, rows: pa.Table) -> None:
         """Add rows.

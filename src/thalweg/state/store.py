@@ -17,6 +17,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from thalweg.core.errors import StateError
+from thalweg.core.outage import Retrying
 from thalweg.state import manifests
 from thalweg.state.files import Stored, make_folder, read_table, sync_folder, write_synced, write_tables, writing
 
@@ -42,16 +43,18 @@ class StateStore:
 
     Args:
         directory: Where the state is; made if there is none.
+        room: How a full disk is waited for; None: not at all.
 
     Raises:
         StateError: Another process holds it, or it cannot be made.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, room: Retrying | None = None) -> None:
         self.directory = directory
         self._epoch: int | None = None
         self._named: dict[int, frozenset[str] | None] = {}
         """What the manifests that are there name; None for one that is damaged, of which that is not known."""
+        self._room = room
         try:
             make_folder(directory)
             self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -62,11 +65,11 @@ class StateStore:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.pread(self._lock, 64, 0).decode(errors="replace").strip() or "unknown"
+            holder = _holder(os.pread(self._lock, 64, 0).decode(errors="replace").strip())
             os.close(self._lock)
             raise StateError(
-                f"the state in {directory} is used by another run (process {holder}); stop it, or name another "
-                "directory with data="
+                f"the state in {directory} is used by another run ({holder}); stop it, or name another directory with "
+                "data="
             ) from error
         try:
             os.ftruncate(self._lock, 0)
@@ -160,7 +163,7 @@ class StateStore:
         Raises:
             StateError: It cannot be written.
         """
-        return write_tables(self.directory, file, tables)
+        return write_tables(self.directory, file, tables, self._room)
 
     def commit(self, body: Mapping[str, Any], files: Iterable[Stored]) -> None:
         """Make a checkpoint the current one, and let the oldest go.
@@ -179,6 +182,22 @@ class StateStore:
         self._epoch = body["epoch"]
         self._named[self._epoch] = frozenset(named)
         self._let_go()
+
+    def note(self, name: str, body: Mapping[str, Any]) -> None:
+        """Write a file of notes beside the manifests, durably and as a whole."""
+        self._replace(name, body)
+
+    def noted(self, name: str) -> dict[str, Any] | None:
+        """Return what such a file has; None if there is none.
+
+        Raises:
+            StateError: It is damaged, or of a later version.
+        """
+        return manifests.read_document(self.directory / name)
+
+    def forget(self, name: str) -> None:
+        """Remove such a file, where there is one."""
+        self._unlink(name)
 
     def _let_go(self) -> None:
         """Remove the oldest checkpoints, and the files that none of those left names."""
@@ -213,14 +232,28 @@ class StateStore:
     def _replace(self, name: str, body: Mapping[str, Any]) -> None:
         path = self.directory / name
         beside = path.with_name(f"_{path.name}")
-        write_synced(beside, manifests.document({**body, "format": manifests.FORMAT}))
+        write_synced(beside, manifests.document({**body, "format": manifests.FORMAT}), self._room)
         with writing(path):
             os.replace(beside, path)
         sync_folder(path.parent)
 
     def close(self) -> None:
-        """Unlock the directory."""
+        """Unlock the directory, also where a process that was forked meanwhile has the lock's file open still."""
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
         os.close(self._lock)
+
+
+def _holder(process: str) -> str:
+    """Return who holds the lock: the process that took it, or one that this has forked and left behind."""
+    if not process.isdecimal():
+        return "process unknown"
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return f"by a process that process {process}, which has ended, had forked; fuser names it: fuser lock"
+    except PermissionError:
+        return f"process {process}, of another user"
+    return f"process {process}" + (", which is this one" if int(process) == os.getpid() else "")
 
 
 def _names(files: Iterable[Stored]) -> frozenset[str]:

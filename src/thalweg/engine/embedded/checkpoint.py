@@ -12,11 +12,12 @@ import pyarrow as pa
 
 from thalweg.columnar.frames import to_frame
 from thalweg.core.errors import StateError
+from thalweg.core.outage import Retrying
 from thalweg.engine.contract import TimeException
 from thalweg.engine.embedded import ledger
-from thalweg.engine.embedded.delivery import OutboxDelivery
 from thalweg.engine.embedded.intake import PARTITION, Intake
 from thalweg.engine.embedded.ledger import Entry
+from thalweg.engine.embedded.posting import OutboxDelivery
 from thalweg.engine.embedded.stage import Stage
 from thalweg.state.files import Stored
 from thalweg.state.outbox import Owed
@@ -75,13 +76,15 @@ class Checkpoints:
     Args:
         directory: Where they are.
         prints: The fingerprint of each stage's and read's node, by ledger entry.
+        room: How a full disk is waited for; None: not at all.
 
     Attributes:
+        store: The files.
         redriven: Up to which offset the rows that are sent again were taken.
     """
 
-    def __init__(self, directory: Path, prints: Mapping[int, str]) -> None:
-        self._store = StateStore(directory)
+    def __init__(self, directory: Path, prints: Mapping[int, str], room: Retrying | None = None) -> None:
+        self.store = self._store = StateStore(directory, room)
         self._prints = prints
         self._written: dict[int, tuple[pl.DataFrame, Stored]] = {}
         """The frames of the last checkpoint, by ``id``: one that is still there is not written again."""

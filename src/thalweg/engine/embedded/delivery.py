@@ -1,50 +1,43 @@
 """How rows get to a sink: on a thread of its own, behind a queue that is bounded in bytes.
 
-A sink that writes step by step gets each step at once. One that records epochs gets an epoch when its
-checkpoint is committed: until then the rows are in the outbox, immutable files that the manifest names.
-Without a state directory there is nothing to come back to: an epoch is passed on while it comes in, and
-becomes visible when it is whole.
+A sink that writes step by step gets each step at once. One that records epochs gets them by way of the
+outbox (``posting.py``). Without a state directory there is nothing to come back to: an epoch is passed on
+while it comes in, and becomes visible when it is whole.
 """
 
 from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Final, TypeAlias
 
 import pyarrow as pa
 
-from thalweg.core.errors import SinkError
+from thalweg.core.errors import SinkUnavailable
+from thalweg.core.outage import Outage, Patience, Retrying, passes
 from thalweg.core.ports import EpochWriter, StepWriter
 from thalweg.engine.embedded.bounded import BoundedQueue
-from thalweg.state.outbox import OutboxFile, Owed, outbox_rows
+from thalweg.state.outbox import Owed
 
 QUEUE_BYTES: Final = 64 * 2**20
 """Bytes of rows that wait for a sink; past it the run waits, and with it the sources."""
 
-_LOOK_S: Final = 0.2
+LOOK_S: Final = 0.2
 """How often a run that waits for a sink looks for the sink's errors."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Mark:
+class Mark:
     """Comes after the last rows of an epoch."""
 
     epoch: int
     done: threading.Event = field(default_factory=threading.Event)
 
 
-@dataclass(frozen=True, slots=True)
-class _Deliver:
-    """The epochs up to this one are committed."""
-
-    epoch: int
-
-
-_Message: TypeAlias = pa.Table | _Mark | _Deliver
+Message: TypeAlias = pa.Table | Mark
 
 
 class _Abandoned(Exception):
@@ -54,13 +47,19 @@ class _Abandoned(Exception):
 class Delivery(ABC):
     """The way to one sink.
 
+    Args:
+        name: What the output is called in the state.
+        patience: How long the sink is waited for.
+
     Attributes:
         name: What the output is called in the state.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, patience: Patience) -> None:
         self.name = name
-        self._queue: BoundedQueue[_Message] = BoundedQueue(QUEUE_BYTES)
+        self._patience = patience
+        self._retrying = Retrying(f"the sink {name}", patience)
+        self._queue: BoundedQueue[Message] = BoundedQueue(QUEUE_BYTES)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"thalweg-{name}", daemon=True)
         self._thread.start()
@@ -75,10 +74,11 @@ class Delivery(ABC):
 
     def seal(self, epoch: int) -> None:
         """End an epoch: when this returns, its rows are where a commit wants them."""
-        mark = _Mark(epoch)
+        mark = Mark(epoch)
         self._send(mark, 0)
-        while not mark.done.wait(_LOOK_S):
+        while not mark.done.wait(LOOK_S):
             self._raise()
+            self._patience.demand(f"the sink {self.name}")
         self._raise()
 
     def owed(self) -> Sequence[Owed]:
@@ -88,16 +88,47 @@ class Delivery(ABC):
     def deliver(self, epoch: int) -> None:  # noqa: B027  # most ways have given the rows on already
         """Say that an epoch is committed."""
 
+    @property
+    def waiting_bytes(self) -> int:
+        """What waits on disk for the sink."""
+        return 0
+
+    def full(self) -> bool:
+        """Tell whether so much waits for the sink that nothing more is to be read.
+
+        Raises:
+            SinkError: The sink has failed.
+        """
+        self._raise()
+        return False
+
+    def outages(self) -> list[Outage]:
+        """Return what keeps the rows from the sink at the moment."""
+        return [] if self._retrying.outage is None else [self._retrying.outage]
+
     def close(self) -> None:
-        """Wait until what is committed was delivered; the rest is dropped."""
+        """Wait until what is committed was delivered; the rest is dropped.
+
+        Raises:
+            SinkError: The sink has failed, or was away for longer than it is waited for.
+            StoppedError: The sink holds up the run for longer than it is waited for.
+        """
         self._queue.close()
-        self._thread.join()
+        self._join(self._thread)
         self._raise()
 
-    def _send(self, message: _Message, size_bytes: int) -> None:
+    def _join(self, thread: threading.Thread) -> None:
+        while thread.is_alive():
+            thread.join(LOOK_S)
+            if thread.is_alive():
+                # A thread that hangs in the sink ends with the process.
+                self._patience.demand(f"the sink {self.name}")
+
+    def _send(self, message: Message, size_bytes: int) -> None:
         self._raise()
-        while not self._queue.put(message, size_bytes, _LOOK_S):
+        while not self._queue.put(message, size_bytes, LOOK_S):
             self._raise()
+            self._patience.demand(f"the sink {self.name}")
 
     def _raise(self) -> None:
         if self._error is not None:
@@ -120,19 +151,27 @@ class Delivery(ABC):
 
 
 class StepDelivery(Delivery):
-    """Every step at once."""
+    """Every step at once, again where the sink was not there for it."""
 
-    def __init__(self, writer: StepWriter, name: str) -> None:
+    def __init__(self, writer: StepWriter, name: str, patience: Patience | None = None) -> None:
         self._writer = writer
-        super().__init__(name)
+        super().__init__(name, patience or Patience())
 
     def _work(self) -> None:
         while (message := self._queue.get()) is not None:
-            if isinstance(message, _Mark):
-                self._writer.flush()
+            if isinstance(message, Mark):
+                self._until_done(self._writer.flush)
                 message.done.set()
-            elif isinstance(message, pa.Table):
-                self._writer.write(message)
+            else:
+                self._until_done(partial(self._writer.write, message))
+
+    def _until_done(self, act: Callable[[], None]) -> None:
+        try:
+            self._retrying.until_done(act)
+        except Exception as error:
+            if passes(error):
+                raise SinkUnavailable(f"{error} (tried again and again; the next run gives it these rows)") from error
+            raise
 
     def _end(self) -> None:
         self._writer.close()
@@ -145,32 +184,33 @@ class PassingDelivery(Delivery):
         writer: The sink's.
         name: What the output is called in the state.
         empty: Whether an epoch without rows is an epoch, too: a batch replaces its output also by nothing.
+        patience: How long the sink is waited for. One that fails is not tried again: its rows are not kept.
     """
 
-    def __init__(self, writer: EpochWriter, name: str, *, empty: bool) -> None:
+    def __init__(self, writer: EpochWriter, name: str, *, empty: bool, patience: Patience | None = None) -> None:
         self._writer = writer
         self._empty = empty
         self._epoch = 0
-        self._mark: _Mark | None = None
-        super().__init__(name)
+        self._mark: Mark | None = None
+        super().__init__(name, patience or Patience())
 
     def _work(self) -> None:
         while (first := self._queue.get()) is not None:
-            if isinstance(first, pa.Table) or (isinstance(first, _Mark) and self._empty):
+            if isinstance(first, pa.Table) or (isinstance(first, Mark) and self._empty):
                 self._epoch += 1
                 try:
                     self._writer.apply(self._epoch, self._epoch - 1, self._rows(first))
                 except _Abandoned:
                     return
-            elif isinstance(first, _Mark):
+            elif isinstance(first, Mark):
                 self._mark = first
             if self._mark is not None:
                 self._mark.done.set()
                 self._mark = None
 
-    def _rows(self, first: pa.Table | _Mark) -> Iterator[pa.Table]:
-        message: _Message | None = first
-        while not isinstance(message, _Mark):
+    def _rows(self, first: pa.Table | Mark) -> Iterator[pa.Table]:
+        message: Message | None = first
+        while not isinstance(message, Mark):
             if message is None:
                 raise _Abandoned
             yield message
@@ -178,85 +218,4 @@ class PassingDelivery(Delivery):
         self._mark = message
 
     def _end(self) -> None:
-        self._writer.close()
-
-
-class OutboxDelivery(Delivery):
-    """Epochs by way of the outbox: exactly once.
-
-    Args:
-        writer: The sink's.
-        name: What the output is called in the state.
-        directory: The state directory.
-        schema: The rows' columns.
-        owed: What the last manifest says is owed to the sink.
-        last: The last epoch that had rows for it.
-
-    Raises:
-        SinkError: The sink has other epochs than the state says it can have.
-    """
-
-    def __init__(
-        self, writer: EpochWriter, name: str, directory: Path, schema: pa.Schema, owed: Sequence[Owed], last: int
-    ) -> None:
-        try:
-            confirmed = writer.last_epoch()
-        except BaseException:
-            writer.close()
-            raise
-        first = owed[0].previous if owed else last
-        if not first <= confirmed <= last:
-            writer.close()
-            raise SinkError(
-                f"{name} has the output up to epoch {confirmed}, and the state in {directory} can go on from "
-                f"{first} to {last}: one of them is an older copy. Restore the one that fits, or start anew with "
-                "another data= and another output"
-            )
-        self._writer = writer
-        self._directory = directory
-        self._schema = schema
-        self._owed = [each for each in owed if each.epoch > confirmed]
-        self.last = last
-        self._file: OutboxFile | None = None
-        self._number = 0
-        super().__init__(name)
-        if self._owed:
-            self.deliver(last)
-
-    def owed(self) -> Sequence[Owed]:
-        return tuple(self._owed)
-
-    def deliver(self, epoch: int) -> None:
-        self._send(_Deliver(epoch), 0)
-
-    def _work(self) -> None:
-        while (message := self._queue.get()) is not None:
-            if isinstance(message, _Mark):
-                self._sealed(message.epoch)
-                message.done.set()
-            elif isinstance(message, _Deliver):
-                self._deliver(message.epoch)
-            else:
-                if self._file is None:
-                    self._number += 1
-                    file = f"outbox/{self.name}-{self.last:08d}-{self._number:06d}.arrow"
-                    self._file = OutboxFile(self._directory, file, self._schema)
-                self._file.write(message)
-
-    def _sealed(self, epoch: int) -> None:
-        if self._file is not None:
-            stored, rows, self._file = self._file.seal(), self._file.rows, None
-            self._owed.append(Owed(epoch, self.last, stored, rows))
-            self.last = epoch
-
-    def _deliver(self, epoch: int) -> None:
-        while self._owed and self._owed[0].epoch <= epoch:
-            first = self._owed[0]
-            self._writer.apply(first.epoch, first.previous, outbox_rows(self._directory, first.stored))
-            # Only now: a manifest that is written meanwhile still names the file.
-            del self._owed[0]
-
-    def _end(self) -> None:
-        if self._file is not None:
-            self._file.drop()
         self._writer.close()

@@ -46,6 +46,17 @@ class Vertex:
         """The step's name."""
         return self.stage.entry.step if self.stage is not None else step_name(self.node)
 
+    def is_fed_by(self, read: n.Read) -> bool:
+        """Tell whether rows of a source come here."""
+        todo, seen = [self], set()
+        while todo:
+            vertex = todo.pop()
+            if vertex.node is read:
+                return True
+            seen.add(id(vertex))
+            todo += [v for v in vertex.inputs if id(v) not in seen]
+        return False
+
 
 class Graph:
     """The compiled plan.

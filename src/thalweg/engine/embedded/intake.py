@@ -234,6 +234,23 @@ class Intake:
         partition.floor, partition.why = max(partition.floor, floor), LATE_REASONS.index("new")
         return partition
 
+    def look_for_idle(self, now_s: float, *, paused: bool) -> None:
+        """Let partitions that have been silent for long enough no longer hold the watermark.
+
+        Args:
+            now_s: The time (monotonic).
+            paused: Whether nothing is read at the moment: when nobody listens, that is no silence.
+        """
+        timeout = self.read.idle_timeout_us
+        if timeout is None or not self.read.timed:
+            return
+        for partition in self.partitions.values():
+            if paused:
+                partition.last_read_s = now_s
+            silent = now_s - partition.last_read_s >= timeout / 1e6
+            if silent and partition.caught_up and not partition.done:
+                partition.idle = True
+
     def hold_up(self, partition: Partition, floor: int, why: int) -> None:
         """Hold a partition's watermark up from here on, and record it."""
         if floor <= partition.watermark(self.read.lateness_us):

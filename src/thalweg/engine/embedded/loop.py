@@ -13,20 +13,23 @@ from typing import Final
 
 import pyarrow as pa
 
-from thalweg.core.errors import PlanError, SinkError, StoppedError, near
+from thalweg.core.errors import PlanError, SinkError, StateError, StoppedError, near
+from thalweg.core.outage import PATIENCE_S, Patience, Retrying
 from thalweg.core.ports import Bounded, Nothing
 from thalweg.engine.contract import Progress, Report, RunOptions
 from thalweg.engine.embedded import ledger
 from thalweg.engine.embedded.checkpoint import Checkpoints, Moment, prints_of
+from thalweg.engine.embedded.crash_loop import CAREFUL_ROWS, CrashLoop, Past
 from thalweg.engine.embedded.egress import Egress
-from thalweg.engine.embedded.graph import Graph, Vertex, feeds
+from thalweg.engine.embedded.graph import Graph, Vertex
+from thalweg.engine.embedded.holder import watermark_holder
 from thalweg.engine.embedded.intake import STEP_ROWS, Intake, Partition
 from thalweg.engine.embedded.ledger import Entry
 from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.outputs import Outlet, ViewOutlet, outlet_of
 from thalweg.engine.embedded.prefetch import Prefetched
 from thalweg.engine.embedded.redrive import Redrive, Resent
-from thalweg.engine.embedded.rows import ALWAYS, LATE_REASONS, NEVER, Rows, combined_watermark
+from thalweg.engine.embedded.rows import LATE_REASONS, Rows, combined_watermark
 from thalweg.engine.embedded.saving import Saving
 from thalweg.engine.embedded.stage import Output
 from thalweg.engine.embedded.tray import Tray
@@ -38,6 +41,8 @@ from thalweg.plan.show import step_name
 _GATHER_S: Final = 0.05
 """How long rows of a live run may wait for company."""
 _DISCOVER_S: Final = 1.0
+_FAILED_S: Final = 5.0
+"""How long what is committed may take to reach its sinks when the run has failed."""
 _NEW = LATE_REASONS.index("new")
 _IDLE = LATE_REASONS.index("idle")
 
@@ -56,6 +61,8 @@ class EmbeddedRun:
         self._clock = options.clock
         self._needed = needed_columns(plan) if options.leave_out else all_columns(plan)
         self._graph = Graph(plan, outlet_of, options.clock, self._needed)
+        self._patience = Patience(None if options.until is None else PATIENCE_S, options.clock)
+        self._room = Retrying(f"the disk of {options.data}", self._patience)
         self._memory = Memory(options.memory_bytes, None if options.data is None else options.data / "spill")
         for stage in self._graph.stages:
             stage.use_memory(self._memory)
@@ -68,9 +75,11 @@ class EmbeddedRun:
         self._changed = False
         self._rows_in = 0
         self._held = 0
+        self._paused = False
         self._started_s = self._clock.monotonic_s()
         self._checkpoints: Checkpoints | None = None
         self._saving = Saving(self._arrived, options.clock, aside=options.checkpoint_us > 0)
+        self._crash_loop = CrashLoop(options.clock)
         self._redrive: Redrive | None = None
         self._redriven: dict[int, list[Rows]] = {}
         self._intakes: list[Intake] = []
@@ -84,10 +93,10 @@ class EmbeddedRun:
         self._graph.connect(entries)
         self._entries = self._in_order(entries)
         self._outlets = [stage for stage in self._graph.stages if isinstance(stage, Outlet)]
-        self._egress = Egress(plan.name, options, self._outlets, self._tray)
+        self._egress = Egress(plan.name, options, self._outlets, self._tray, self._patience)
         self._views = {s.view.name: s for s in self._outlets if isinstance(s, ViewOutlet)}
         remembering = {id(v): v for r in self._graph.reads for v in self._graph.remembering_below(r)}
-        self._remembering = [(v, [i for i in self._intakes if feeds(i.read, v)]) for v in remembering.values()]
+        self._remembering = [(v, [i for i in self._intakes if v.is_fed_by(i.read)]) for v in remembering.values()]
 
     # ------------------------------------------------------------------ from any thread
 
@@ -96,6 +105,7 @@ class EmbeddedRun:
 
         A signal handler may call this within any line of the loop, so it takes no lock that the loop takes.
         """
+        self._patience.end_within(self._options.stop_timeout_us / 1e6)
         self._stopping.set()
 
     def view(self, name: str) -> pa.Table:
@@ -106,25 +116,23 @@ class EmbeddedRun:
 
     def progress(self) -> Progress:
         """Return how the run is going."""
-        held_by: tuple[int, str] | None = None
-        for intake in self._intakes:
-            if intake.read.timed:
-                for partition in list(intake.partitions.values()):
-                    mark = partition.watermark(intake.read.lateness_us)
-                    if not partition.idle and (held_by is None or mark < held_by[0]):
-                        held_by = (mark, f"{intake.read.source.name}[{partition.name}]")
-        known = held_by is not None and NEVER < held_by[0] < ALWAYS
+        watermark_us, holder = watermark_holder(self._intakes)
         return Progress(
             seconds=self._clock.monotonic_s() - self._started_s,
             rows_in=self._rows_in,
             rows_out=sum(outlet.entry.rows_in for outlet in self._outlets),
-            watermark_us=held_by[0] if held_by is not None and known else None,
-            holder=held_by[1] if held_by is not None and known else None,
+            watermark_us=watermark_us,
+            holder=holder,
             open_windows=sum(stage.open_windows() for stage in self._graph.stages),
             held=self._held,
             late=self._tray.late_count,
             rejected=self._tray.error_count,
             epoch=self._epoch,
+            state_bytes=self._memory.used_bytes,
+            state_limit_bytes=self._memory.limit_bytes,
+            waiting_bytes=self._egress.waiting_bytes(),
+            paused=self._paused,
+            outages=tuple(each for each in (self._room.outage, *self._egress.outages()) if each is not None),
         )
 
     # ------------------------------------------------------------------ the run
@@ -145,12 +153,21 @@ class EmbeddedRun:
                 else:
                     self.balance()
             report = self._report(sealed)
-        except BaseException:
-            with suppress(SinkError):  # the first error is the one to tell
-                self._close()
+        except BaseException as error:
+            # Who stops the run at once waits for nothing.
+            self._patience.end_within(0 if isinstance(error, (KeyboardInterrupt, StoppedError)) else _FAILED_S)
+            with suppress(SinkError, StateError, StoppedError):  # the first error is the one to tell
+                self._failed(error)
             raise
+        self._crash_loop.ended()
         self._close()
         return report
+
+    def _failed(self, error: BaseException) -> None:
+        try:
+            self._crash_loop.failed(error, self._intakes)
+        finally:
+            self._close()
 
     def _open(self) -> bool:
         options, sealed = self._options, False
@@ -159,11 +176,14 @@ class EmbeddedRun:
             prints = state_fingerprints(self._plan, self._needed)
             named = [(v.stage.entry, prints[v.node]) for v in self._graph.vertices if v.stage is not None]
             named += [(intake.entry, prints[intake.read]) for intake in self._intakes]
-            self._checkpoints = Checkpoints(options.data, prints_of(named))
+            self._checkpoints = Checkpoints(options.data, prints_of(named), self._room)
             self._epoch, sealed = self._checkpoints.load(self._graph.stages, self._intakes, options.recover_from)
             for intake in self._intakes:
                 vertex = self._vertex_of[id(intake.read)]
                 vertex.watermark, vertex.idle = intake.last_watermark, intake.watermark() is None
+            if not sealed:
+                past = Past(self._checkpoints.store, prints.values(), self._epoch, options.ignore_crash_loop)
+                self._crash_loop.begin(past, self._intakes)
         if sealed:
             # Its run may have died before its last epoch was delivered.
             if options.recover_from or any(owed for _, owed in self._checkpoints.outputs.values()):  # type: ignore[union-attr]  # a state is sealed
@@ -195,7 +215,8 @@ class EmbeddedRun:
         while not self._stopping.is_set():
             self._arrived.clear()
             self._committed(wait=False)
-            got = self._read()
+            self._paused = self._egress.full()
+            got = not self._paused and self._read()
             now = clock.monotonic_s()
             # In a bounded run rows are gathered without regard to the clock.
             old = live and now - last_flush >= _GATHER_S
@@ -208,7 +229,8 @@ class EmbeddedRun:
                 self._take_redriven()
                 last_discovery = now
             if live:
-                self._look_for_idle(now)
+                for intake in self._intakes:
+                    intake.look_for_idle(now, paused=self._paused)
             # State that takes long to write is written less often.
             due = now - last_checkpoint >= max(pause, 2 * self._saving.took_s) and not self._saving.busy
             if due and self._changed and not self._options.fresh:
@@ -237,7 +259,7 @@ class EmbeddedRun:
         got = False
         if self._options.pick is None:
             for intake in self._intakes:
-                limit = self._options.max_step_rows or intake.step_rows
+                limit = self._most_rows or intake.step_rows
                 for partition in intake.partitions.values():
                     if not partition.exhausted:
                         got = self._take(intake, partition, limit) or got
@@ -252,6 +274,12 @@ class EmbeddedRun:
             got = self._take(*names[name], rows) or got
         # A test that picks some partitions has not seen that the others are empty.
         return got or any(not p.caught_up for _, p in names.values() if not p.exhausted)
+
+    @property
+    def _most_rows(self) -> int | None:
+        """The most rows that a step takes from each partition, where that is bounded."""
+        most = self._options.max_step_rows
+        return min(most or CAREFUL_ROWS, CAREFUL_ROWS) if self._crash_loop.careful else most
 
     def _take(self, intake: Intake, partition: Partition, limit: int) -> bool:
         taken, reader = 0, partition.reader
@@ -305,7 +333,7 @@ class EmbeddedRun:
         if self._tapped or self._redriven:
             return True
         for intake in self._intakes:
-            if intake.gathered and (intake.eager or intake.full or old):
+            if intake.gathered and (intake.eager or intake.full or old or self._crash_loop.careful):
                 return True
         for vertex, feeding in self._remembering:
             assert vertex.stage is not None
@@ -333,7 +361,8 @@ class EmbeddedRun:
             if rows is not None:
                 taken[id(intake.read)] = rows
         redriven, self._redriven = self._redriven, {}
-        self._graph.step(taken, watermarks, self._note, redriven)
+        with self._crash_loop.step(self._intakes):
+            self._graph.step(taken, watermarks, self._note, redriven)
 
     def _note(self, vertex: Vertex, out: Output) -> None:
         if out.late and not vertex.late_to:
@@ -368,19 +397,9 @@ class EmbeddedRun:
             if partition.reader is None:
                 reader = source.reader(name, partition.position)
                 if intake.read.source.prefetch and self._options.pick is None:
-                    reader = Prefetched(reader, self._options.max_step_rows or STEP_ROWS, self._arrived)
+                    reader = Prefetched(reader, self._most_rows or STEP_ROWS, self._arrived)
                 partition.reader = reader
                 partition.last_read_s = self._clock.monotonic_s()
-
-    def _look_for_idle(self, now: float) -> None:
-        for intake in self._intakes:
-            timeout = intake.read.idle_timeout_us
-            if timeout is None or not intake.read.timed:
-                continue
-            for partition in intake.partitions.values():
-                silent = now - partition.last_read_s >= timeout / 1e6
-                if silent and partition.caught_up and not partition.done:
-                    partition.idle = True
 
     # ------------------------------------------------------------------ checkpoints and the end
 
@@ -398,6 +417,7 @@ class EmbeddedRun:
             checkpoints, stages = self._checkpoints, self._graph.stages
             checkpoints.redriven = self._redrive.offset if self._redrive is not None else 0
             cut = checkpoints.cut(moment, stages, self._intakes, kept, self._entries)
+            self._crash_loop.cut(self._intakes)
             self._saving.begin(epoch, lambda: checkpoints.write(cut))
             self._committed(wait=last)
         self._changed = False
@@ -408,6 +428,10 @@ class EmbeddedRun:
         if epoch is not None:
             self._epoch = epoch
             self._egress.deliver(epoch)
+            self._crash_loop.advanced(epoch)
+            for partition in (p for intake in self._intakes for p in intake.partitions.values()):
+                if isinstance(partition.reader, Prefetched):
+                    partition.reader.max_rows = self._most_rows or STEP_ROWS
 
     def balance(self) -> None:
         """Prove that no row is missing.
@@ -435,6 +459,7 @@ class EmbeddedRun:
             late_rows=self._tray.late_count,
             error_rows=self._tray.error_count,
             sealed=sealed,
+            state_bytes=self._memory.used_bytes,
         )
 
     def _close(self) -> None:

@@ -43,6 +43,17 @@ class Memory:
         self._beside = beside
         self._sizes: weakref.WeakKeyDictionary[Keeps, int] = weakref.WeakKeyDictionary()
         self._folder: Path | None = None
+        self._used_bytes = 0
+
+    @property
+    def limit_bytes(self) -> int | None:
+        """How much may be in memory; None: all."""
+        return self._limit_bytes
+
+    @property
+    def used_bytes(self) -> int:
+        """What the state of those that keep to the budget takes of it; from any thread."""
+        return self._used_bytes
 
     def takes(self, size_bytes: int) -> bool:
         """Tell whether so much may be merged in memory: that takes several times as much for a moment."""
@@ -57,9 +68,10 @@ class Memory:
         while sum(self._sizes.values()) * _RESIDENT > self._limit_bytes:
             largest = max(self._sizes, key=lambda each: each.largest_bytes())
             if not largest.largest_bytes():
-                return
+                break
             largest.spill(self.folder())
             self._sizes[largest] = largest.resident_bytes()
+        self._used_bytes = sum(self._sizes.values())
 
     def close(self) -> None:
         """Remove the files."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -14,9 +14,11 @@ import polars as pl
 import pyarrow as pa
 
 from thalweg.columnar.frames import empty_frame, in_order, to_table
-from thalweg.core.ports import EpochWriter, Sink, WriteRequest
+from thalweg.core.outage import Patience
+from thalweg.core.ports import EpochWriter, Sink, SinkWriter, StepWriter, WriteRequest
 from thalweg.engine.embedded.arrangement import stacked
-from thalweg.engine.embedded.delivery import Delivery, OutboxDelivery, PassingDelivery, StepDelivery
+from thalweg.engine.embedded.delivery import Delivery, PassingDelivery, StepDelivery
+from thalweg.engine.embedded.posting import OutboxDelivery, Post
 from thalweg.engine.embedded.rows import WEIGHT, Rows, copies
 from thalweg.engine.embedded.stage import Output, Stage
 from thalweg.engine.embedded.stored import in_tiers, load_frames, save_frames
@@ -44,6 +46,7 @@ class Beginning:
         repeats: Whether a sink that keeps no record may get rows again after a crash; else it may lose them.
         owed: By output: the last epoch that had rows for it, and what of them it has not confirmed.
         recovers: Whether the checkpoint is an older one, which the operator chose.
+        patience: How long a sink is waited for.
     """
 
     app: str
@@ -55,6 +58,7 @@ class Beginning:
     repeats: bool = True
     owed: Mapping[str, tuple[int, Sequence[Owed]]] = field(default_factory=dict)
     recovers: bool = False
+    patience: Patience = field(default_factory=Patience)
 
     def delivery(
         self, sink: Sink, name: str, schema: pa.Schema, *, changing: bool = False, key: tuple[str, ...] | None = None
@@ -72,11 +76,38 @@ class Beginning:
         writer = sink.open(request)
         if not isinstance(writer, EpochWriter):
             if self.repeats or self.directory is None:
-                return StepDelivery(writer, name)
-            writer = Unrepeated(writer, last)
+                return StepDelivery(writer, name, self.patience)
+            post = Post(name, unrepeated(writer, sink, request, last), self.directory, schema, self.patience)
+            return OutboxDelivery(post, owed, last)
         if self.directory is None:
-            return PassingDelivery(writer, name, empty=self.fresh)
-        return OutboxDelivery(writer, name, self.directory, schema, owed, last)
+            return PassingDelivery(writer, name, empty=self.fresh, patience=self.patience)
+        return OutboxDelivery(
+            Post(name, opener(writer, sink, request), self.directory, schema, self.patience), owed, last
+        )
+
+
+def opener(first: EpochWriter, sink: Sink, request: WriteRequest) -> Callable[[], EpochWriter]:
+    """Return what gives a writer that is open, and later ones that are opened anew."""
+    ready = [first]
+
+    def opened() -> EpochWriter:
+        writer: SinkWriter = ready.pop() if ready else sink.open(request)
+        assert isinstance(writer, EpochWriter), "a sink has writers of one kind"
+        return writer
+
+    return opened
+
+
+def unrepeated(first: StepWriter, sink: Sink, request: WriteRequest, last: int) -> Callable[[], EpochWriter]:
+    """Return the same for a sink without a record, which gets nothing a second time."""
+    ready, given = [first], [last]
+
+    def opened() -> EpochWriter:
+        writer: SinkWriter = ready.pop() if ready else sink.open(request)
+        assert not isinstance(writer, EpochWriter), "a sink has writers of one kind"
+        return Unrepeated(writer, given)
+
+    return opened
 
 
 class Outlet(Stage):

@@ -22,11 +22,14 @@ class Prefetched:
         reader: What to read from.
         max_rows: The most rows of one batch.
         arrived: Set whenever something new is there.
+
+    Attributes:
+        max_rows: The most rows of one batch that is read from now on.
     """
 
     def __init__(self, reader: PartitionReader, max_rows: int, arrived: threading.Event) -> None:
         self._reader = reader
-        self._max_rows = max_rows
+        self.max_rows = max_rows
         self._arrived = arrived
         self._queue: BoundedQueue[SourceBatch] = BoundedQueue(QUEUE_BYTES)
         self._last: Nothing | None = None
@@ -65,7 +68,7 @@ class Prefetched:
     def _run(self) -> None:
         try:
             while not self._closed:
-                got = self._reader.read(self._max_rows, _WAIT_S)
+                got = self._reader.read(self.max_rows, _WAIT_S)
                 if isinstance(got, Nothing):
                     if got is not self._last:
                         self._last = got
