@@ -108,7 +108,7 @@ class ClosingWindows(Stage):
         self.entry.released += int(partial.main.get_column(COUNT).sum())
         # A closed window's rows stand at its last instant, so that a later window holds them.
         time = pl.lit(end - 1, pl.Int64).alias(TIME)
-        beside = [*self._recipe.show, *end_column(self.window, end), time, *self._recipe.flags]
+        beside = [*self._recipe.show, *end_column(self.window, end), time, *map(pl.col, self._recipe.flags)]
         shown = self._recipe.folding.finish(partial, beside)
         fitting, rejected = without_overflows(shown, self._recipe.flags, self.node.schema.names)
         out.rejected += rejected
