@@ -51,10 +51,11 @@ def test_the_last_minimum_is_withdrawn() -> None:
 
 
 def beyond_64_bits() -> list[Row]:
-    """Return the sum of rows that are withdrawn, whose sums meanwhile need more than 64 bits."""
+    """Return a sum of rows of which two are withdrawn at once, whose sum may need more than 64 bits."""
     rows = [at(n, k=n % 2, v=(2**62 if n % 2 else -(2**62)) + n) for n in range(6)]
     app, _ = latest(rows, total=col("v").sum())
-    return stepwise(app)
+    given: list[Row] = app.run(data=None, until="end", max_step_rows=2, quiet=True).view("v").to_pylist()
+    return given
 
 
 def test_sums_that_need_more_than_64_bits_meanwhile_are_withdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
