@@ -8,12 +8,12 @@ import polars as pl
 
 from thalweg.engine.embedded.aggregate import recipe
 from thalweg.engine.embedded.arrangement import stacked
-from thalweg.engine.embedded.assign import assign, end_column
+from thalweg.engine.embedded.assign import assign, bounds_of
 from thalweg.engine.embedded.buckets import Bucket, Buckets, Slice
-from thalweg.engine.embedded.direct import picked
+from thalweg.engine.embedded.direct import picked, repeated
 from thalweg.engine.embedded.folding import fold_checked
 from thalweg.engine.embedded.overflow import without_overflows
-from thalweg.engine.embedded.partial import COUNT, Partial
+from thalweg.engine.embedded.partial import COUNT, END, Partial
 from thalweg.engine.embedded.rows import TIME, Rows
 from thalweg.engine.embedded.stage import LateRows, Output, Stage
 from thalweg.engine.embedded.stored import load_partial, portable, restored, save_partial
@@ -107,9 +107,9 @@ class ClosingWindows(Stage):
     def _result(self, end: int, partial: Partial, out: Output) -> pl.DataFrame:
         self.entry.released += int(partial.main.get_column(COUNT).sum())
         # A closed window's rows stand at its last instant, so that a later window holds them.
-        time = pl.lit(end - 1, pl.Int64).alias(TIME)
-        beside = [*self._recipe.show, *end_column(self.window, end), time, *map(pl.col, self._recipe.flags)]
-        shown = self._recipe.folding.finish(partial, beside)
+        shown = self._recipe.folding.finish(partial, [*self._recipe.show, *map(pl.col, self._recipe.flags)])
+        bounds = bounds_of(self.window, repeated(END, end, shown.height))
+        shown = shown.hstack([*bounds, repeated(TIME, end - 1, shown.height)])
         fitting, rejected = without_overflows(shown, self._recipe.flags, self.node.schema.names)
         out.rejected += rejected
         return picked(fitting, [*self.node.schema.names, TIME])
