@@ -191,6 +191,15 @@ def test_a_frame_that_did_not_change_is_the_same_frame_for_the_next_checkpoint(f
         assert len(made.frames()) == 1
 
 
+def test_keys_that_no_row_has_are_told(few: int | None) -> None:
+    made = Arrangement(["k"], identity=None)
+    assert made.missing(keys([1, 2])).get_column("k").to_list() == [1, 2]
+    made.insert(frame({(key, "x"): key for key in range(100)}))
+    made.insert(frame({(200, "x"): 0}))
+    assert sorted(made.missing(keys([5, 99, 100, 200, 201])).get_column("k").to_list()) == [100, 201]
+    assert made.missing(keys(list(range(101)))).get_column("k").to_list() == [100]
+
+
 def test_a_table_of_which_much_is_replaced_at_once_is_a_plain_frame_until_little_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

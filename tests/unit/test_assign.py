@@ -9,7 +9,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalweg.engine.embedded.assign import assign, end_column, window_columns
+from thalweg.engine.embedded.assign import assign, bounds_of, window_columns
 from thalweg.engine.embedded.rows import NEVER, TIME, WATERMARK, WHY, Origin, Rows
 from thalweg.plan.windows import Window, cumulating, hopping, tumbling
 
@@ -128,6 +128,6 @@ def test_window_columns_that_the_rows_have_are_not_overwritten() -> None:
 
 def test_the_bounds_of_a_window_are_timestamps_in_utc() -> None:
     window = tumbling("1m")
-    frame = pl.select(*end_column(window, 60_000_000))
+    frame = pl.DataFrame(bounds_of(window, pl.Series([60_000_000])))
     assert frame.schema == {name: pl.Datetime("us", "UTC") for name in ("window_start", "window_end")}
     assert physical(frame, "window_start") == [0]

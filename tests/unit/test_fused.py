@@ -112,6 +112,19 @@ def test_steps_of_like_values_share_a_compilation() -> None:
     assert compilations([[1, 2], [1_000, 1], [2**40, 1], [3, 3]]) == 3
 
 
+def test_columns_that_are_only_named_anew_are_taken_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(stream: Stream) -> Stream:
+        return stream.rename({"n": "a", "u": "n"}).select("n", b="a", c="a")
+
+    assert outcome(table([1, None], [3, 4]), build, 10**9) == (
+        [{"n": 3, "b": 1, "c": 1}, {"n": 4, "b": None, "c": None}],
+        [],
+    )
+    monkeypatch.setattr(fused, "_taken", lambda parts: {"n": "n", "b": "n", "c": "n"})
+    wrong, _ = outcome(table([1, None], [3, 4]), build, 10**9)
+    assert wrong[0]["n"] != 3
+
+
 # ---------------------------------------------------------------------- what a source's rows carry
 
 

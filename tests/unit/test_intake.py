@@ -134,6 +134,24 @@ def test_the_late_test_is_never_skipped_where_a_row_is_late(
             assert window.first_end(time) > mark
 
 
+def late_test(times: Times) -> list[int] | None:
+    """Return the watermarks that the rows of a batch carry, with a lateness of 10; None for none."""
+    (rows,) = offered(intake([tumbling(us(10))], 10), [(0, times)], set())
+    return rows.frame.get_column(WATERMARK).to_list() if WATERMARK in rows.frame.columns else None
+
+
+def test_rows_carry_their_watermark_only_where_one_lies_behind_it() -> None:
+    assert late_test([0, 20, 10, 40]) is None
+    assert late_test([0, 20, 9, 40]) == [NEVER, -10, 10, 10]
+
+
+def test_a_watermark_that_is_too_low_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    true = module._watermarks
+    monkeypatch.setattr(module, "_watermarks", lambda *given: [true(*given)[0] - 1])
+    with pytest.raises(AssertionError):
+        test_rows_carry_their_watermark_only_where_one_lies_behind_it()
+
+
 @given(OFFERS, st.integers(0, 30), st.sets(st.integers(0, 10)))
 def test_every_row_comes_out_once_or_is_rejected(offers: list[Offer], lateness: int, taken_after: set[int]) -> None:
     made = intake([tumbling(us(10))], lateness)

@@ -15,7 +15,7 @@ import pytest
 import thalweg as tw
 from thalweg import col, count
 from thalweg.connect import call, files, memory, view
-from thalweg.engine.embedded import retracting
+from thalweg.engine.embedded import retracting, summed
 from thalweg.engine.embedded.partial import FloatSum
 from thalweg.engine.embedded.rows import WEIGHT
 from thalweg.engine.embedded.summed import SummedGroups
@@ -48,6 +48,21 @@ def stepwise(app: tw.App) -> list[Row]:
 def test_the_last_minimum_is_withdrawn() -> None:
     app, _ = latest([at(0, k="a", v=1), at(1, k="b", v=5), at(2, k="a", v=7)], low=col("v").min(), high=col("v").max())
     assert stepwise(app) == [{"low": 5, "high": 7}]
+
+
+def beyond_64_bits() -> list[Row]:
+    """Return a sum of rows of which two are withdrawn at once, whose sum may need more than 64 bits."""
+    rows = [at(n, k=n % 2, v=(2**62 if n % 2 else -(2**62)) + n) for n in range(6)]
+    app, _ = latest(rows, total=col("v").sum())
+    given: list[Row] = app.run(data=None, until="end", max_step_rows=2, quiet=True).view("v").to_pylist()
+    return given
+
+
+def test_sums_that_need_more_than_64_bits_meanwhile_are_withdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert beyond_64_bits() == [{"total": 9}]
+    monkeypatch.setattr(summed, "_negated", lambda part: -part)
+    with pytest.raises(pl.exceptions.InvalidOperationError):
+        beyond_64_bits()
 
 
 def test_no_float_is_left_of_what_was_withdrawn() -> None:

@@ -57,7 +57,7 @@ def to_frame(table: pa.Table | pa.RecordBatch) -> pl.DataFrame:
 
 def in_order(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
     """Return the frame with these columns alone, in this order; a frame that is so already costs nothing."""
-    return frame if frame.columns == names else frame.select(names)
+    return frame if frame.columns == names else pl.DataFrame([frame.get_column(name) for name in names])
 
 
 def to_table(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:

@@ -33,10 +33,12 @@ from thalweg.engine.embedded.joining import join_on
 from thalweg.engine.embedded.memory import UNBOUNDED, Memory
 
 _PLACE: Final = "__place"
-MANY_ROWS: Final = 16_384
-"""So many rows at once may be kept as they come."""
+MANY_ROWS: Final = 2_048
+_PLAIN: Final = 16
+"""Where steps replace more than so many rows, and one in so many, one frame that is looked through each time is faster
+than sorted runs that are merged again and again."""
 _SCAN: Final = 4
-"""Where more than one in so many keys is looked up or replaced, hash joins with whole frames are faster."""
+"""Where more than one in so many keys is looked up, hash joins with whole frames are faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +143,7 @@ class Arrangement:
         hashes = hashes_of(keys, self._keys)
         found = []
         for run in self._runs:
-            many = isinstance(run, Run) and wanted.height * _SCAN > run.height
-            part = run.frame if many else run.matches(hashes)  # type: ignore[union-attr]  # many: a run in memory
+            part = _candidates(run, hashes)
             part = None if part is None else join_on(part, wanted, self._keys, "semi")
             if part is not None and part.height:
                 found.append(part)
@@ -152,6 +153,22 @@ class Arrangement:
         if self._names is not None and len(found) > 1:
             rows = rows.unique(self._names, keep="last", maintain_order=True)
         return Found(rows)
+
+    def missing(self, keys: pl.DataFrame) -> pl.DataFrame:
+        """Return those of some keys (each given once) that have no row.
+
+        Args:
+            keys: The key columns alone.
+        """
+        if self._few is not None:
+            return join_on(keys, picked(self._few, self._keys), self._keys, "anti")
+        if not self._runs:
+            return keys
+        hashes = hashes_of(keys, self._keys)
+        for run in self._runs:
+            if (part := _candidates(run, hashes)) is not None:
+                keys = join_on(keys, picked(part, self._keys), self._keys, "anti")
+        return keys
 
     def drop_up_to(self, column: str, limit: int) -> None:
         """Forget the rows whose value in an integer column is not above a limit."""
@@ -236,7 +253,7 @@ class Arrangement:
         height = 0 if few is None else few.height
         if rows.height + height <= FEW_ROWS:
             return True
-        if self._names is None or rows.height <= MANY_ROWS or rows.height * _SCAN <= height:
+        if self._names is None or rows.height <= MANY_ROWS or rows.height * _PLAIN <= height:
             return False
         return self.memory.takes(int(rows.estimated_size()) + (0 if few is None else int(few.estimated_size())))
 
@@ -288,6 +305,13 @@ class Arrangement:
         last = narrow.group_by(self._names).agg(pl.col(_PLACE).max(), pl.col(HASH).first(), *sums).sort(HASH)
         frame = rows[last.get_column(_PLACE)]
         return Run(frame.with_columns(last.get_column(name) for name in added), last.get_column(HASH))
+
+
+def _candidates(run: AnyRun, hashes: pl.Series) -> pl.DataFrame | None:
+    """Return rows of a run, all that have one of some hashes among them; None where there are none."""
+    if isinstance(run, Run) and len(hashes) * _SCAN > run.height:
+        return run.frame
+    return run.matches(hashes)
 
 
 def _above(run: Run, column: str, limit: int) -> Run | None:

@@ -156,14 +156,6 @@ def _labelled_late(window: Window, rows: Rows, prepared: pl.DataFrame) -> Labell
     return Labelled(good, Rows(late, rows.low, rows.high, rows.origin), outside)
 
 
-def end_column(window: Window, end: int) -> tuple[pl.Expr, pl.Expr]:
-    """Return the columns of one window: its start and end."""
-    return (
-        _timestamp(pl.lit(window.start(end), pl.Int64)).alias("window_start"),
-        _timestamp(pl.lit(end, pl.Int64)).alias("window_end"),
-    )
-
-
 def bounds_of(window: Window, ends: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Return the columns of windows that say where each starts and ends.
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from thalweg.engine.embedded.arrangement import Arrangement
-from thalweg.engine.embedded.joining import join_on
+from thalweg.engine.embedded.direct import picked, repeated
 from thalweg.engine.embedded.partial import Exprs, Flat
 
 
@@ -48,9 +48,11 @@ class SeenValues:
             main: The groups, a row for each.
             values: Groups beside values, each pair once.
         """
-        found = self.pairs.lookup(values)
-        new = values if found is None else join_on(values, found.rows, values.columns, "anti")
+        new = self.pairs.missing(values)
+        if new.is_empty():
+            return main.hstack([repeated(self._count, 0, main.height)])
         self.pairs.insert(new)
-        counts = new.group_by(self._keys).agg(pl.len().cast(pl.Int64).alias(self._count))
-        beside = join_on(main, counts, self._keys, "left")
-        return beside.with_columns(pl.col(self._count).fill_null(0))
+        # The groups come first, so they are counted in their order.
+        each = [picked(of, self._keys).hstack([repeated(self._count, n, of.height)]) for of, n in ((main, 0), (new, 1))]
+        counts = pl.concat(each).group_by(self._keys, maintain_order=True).agg(pl.col(self._count).sum())
+        return main.hstack([counts.get_column(self._count)])

@@ -81,8 +81,9 @@ class Fused(Stage):
             everything = [frozenset(node.schema.names) for node in nodes]
             self._narrow = self._wide = _Query(nodes, everything)
         else:
-            self._narrow = _Query(nodes, [needed[node].columns for node in nodes])
-            self._wide = _Query(nodes, [needed[node].if_late for node in nodes])
+            narrow, wide = ([needed[node].columns for node in nodes], [needed[node].if_late for node in nodes])
+            self._narrow = _Query(nodes, narrow)
+            self._wide = self._narrow if wide == narrow else _Query(nodes, wide)
         self._if_late = needed[nodes[0].input].if_late
 
     def process(self, inputs: Sequence[Rows], watermark: int) -> Output:
@@ -91,7 +92,11 @@ class Fused(Stage):
             frame = rows.frame
             hidden = [name for name in HIDDEN if name in frame.columns]
             query = self._wide if self._if_late.issubset(frame.columns) else self._narrow
-            results, bad = without_bad_rows(frame, partial(_run, query.parts(frame), hidden))
+            if query.taken is not None:
+                attempt = partial(_named, query.taken, hidden)
+            else:
+                attempt = partial(_run, query.parts(frame), hidden)
+            results, bad = without_bad_rows(frame, attempt)
             self.entry.rows_in += frame.height
             self.entry.pairs += frame.height
             self.entry.rejected += len(bad)
@@ -111,12 +116,16 @@ class _Query:
     Args:
         nodes: The nodes.
         live: For each the columns that come out.
+
+    Attributes:
+        taken: The columns that are taken, by their new names, where nothing is computed and no row left out.
     """
 
     def __init__(self, nodes: Sequence[Fusible], live: Sequence[frozenset[str]]) -> None:
         self._nodes = tuple(nodes)
         self._live = tuple(live)
         self._checked = _compiled(nodes, live, {})
+        self.taken = _taken(self._checked)
         # Columns that are left out are in no arithmetic that has to be guarded.
         self._guarded = sorted(_guarded(nodes)) if any(may_raise(node) for node in nodes) else []
         self._bounded: dict[tuple[Bounds, ...], Sequence[_Part]] = {}
@@ -144,6 +153,22 @@ def _run(parts: Sequence[_Part], hidden: Sequence[str], frame: pl.DataFrame) -> 
     for part in parts:
         lazy = part.applied(lazy, hidden)
     return lazy.collect(engine="streaming" if frame.height >= LARGE_ROWS else "in-memory")
+
+
+def _named(taken: Mapping[str, str], hidden: Sequence[str], frame: pl.DataFrame) -> pl.DataFrame:
+    columns = [frame.get_column(name).alias(new) for new, name in taken.items()]
+    return pl.DataFrame([*columns, *(frame.get_column(name) for name in hidden)])
+
+
+def _taken(parts: Sequence[_Part]) -> Mapping[str, str] | None:
+    """Return the columns of the input by the names that they come out with, where that is all that parts do."""
+    taken: dict[str, str] | None = None
+    for part in parts:
+        if not isinstance(part, _Select) or not all(expr.meta.undo_aliases().meta.is_column() for expr in part.exprs):
+            return None
+        made = {expr.meta.output_name(): expr.meta.root_names()[0] for expr in part.exprs}
+        taken = made if taken is None else {new: taken[name] for new, name in made.items()}
+    return taken or None
 
 
 def _compiled(

@@ -61,7 +61,8 @@ class Keys:
 
     def pairs(self, left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
         """Return the rows of two sides that agree, side by side; keys as the left side has them."""
-        right = right.drop(self._floats, strict=False)
+        if self._floats:
+            right = right.drop(self._floats, strict=False)
         if WEIGHT in right.columns and WEIGHT in left.columns:
             joined = self._joined(left, right.rename({WEIGHT: _WEIGHT_RIGHT}), "inner")
             return joined.with_columns(pl.col(WEIGHT) * pl.col(_WEIGHT_RIGHT)).drop(_WEIGHT_RIGHT)

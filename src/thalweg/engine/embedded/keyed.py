@@ -94,7 +94,9 @@ class Keyed:
             if ranged is not None and run.bounds is not None:
                 if bounds is None or bounds[1] < run.bounds[0] or run.bounds[1] < bounds[0]:
                     continue
-                if bounds[0] < run.bounds[0] or run.bounds[1] < bounds[1]:
+                # To leave rows out costs more than to look a few of them up in vain.
+                reaches_out = bounds[0] < run.bounds[0] or run.bounds[1] < bounds[1]
+                if reaches_out and max(run.frame.height, rows.height) > FEW_ROWS:
                     asked = kept(rows, _within(rows.get_column(ranged), run.bounds))
                     if asked.is_empty():
                         continue
@@ -172,8 +174,12 @@ def _hashes(keys: pl.DataFrame) -> pl.Series:
 
 
 def _bounds(column: pl.Series) -> Bounds:
-    inside = column.to_physical()
+    inside = _inside(column)
     return int(inside.min()), int(inside.max())  # type: ignore[arg-type]  # integers, not null, at least one
+
+
+def _inside(column: pl.Series) -> pl.Series:
+    return column if column.dtype.is_integer() else column.to_physical()
 
 
 def _around(bounds: Sequence[Bounds | None]) -> Bounds | None:
@@ -182,5 +188,5 @@ def _around(bounds: Sequence[Bounds | None]) -> Bounds | None:
 
 
 def _within(column: pl.Series, bounds: Bounds) -> pl.Series:
-    inside = column.to_physical()
+    inside = _inside(column)
     return (inside >= bounds[0]) & (inside <= bounds[1])

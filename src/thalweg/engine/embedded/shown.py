@@ -10,7 +10,7 @@ import polars as pl
 from thalweg.engine.embedded.aggregate import Recipe
 from thalweg.engine.embedded.arrangement import Arrangement
 from thalweg.engine.embedded.assign import bounds_of
-from thalweg.engine.embedded.direct import picked, repeated
+from thalweg.engine.embedded.direct import AS_WRITTEN, kept, picked, repeated
 from thalweg.engine.embedded.joining import join_on
 from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.partial import END
@@ -22,6 +22,7 @@ from thalweg.plan.windows import Window
 _NAME: Final = "shown"
 _THERE: Final = "__there"
 _NOW: Final = "__now"
+_GONE, _NEW = "__gone", "__new"
 
 
 class ShownTable:
@@ -53,7 +54,8 @@ class ShownTable:
         if groups is None and found is None:
             return pl.DataFrame()
         if groups is not None:
-            now = groups.select(*self._keys, *self._results)
+            query = groups.lazy().select(*self._keys, *self._results)
+            now = query.collect(engine="in-memory", optimizations=AS_WRITTEN)
         else:
             assert found is not None, "as above"
             now = found.rows.clear().select(*self._keys, *(pl.col(w).alias(f"__v{w[3:]}") for w in self._was.values()))
@@ -64,20 +66,17 @@ class ShownTable:
             before = now.clear().rename({name: f"__w{name[3:]}" for name in values} | {_NOW: _THERE})
         else:
             before = found.rows
-        both = join_on(both, before, self._keys, "left").with_columns(pl.col(_NOW, _THERE).fill_null(False))
+        both = join_on(both, before, self._keys, "left")
         differs = pl.any_horizontal([pl.col(v).ne_missing(pl.col(f"__w{v[3:]}")) for v in values] or [pl.lit(False)])
-        both = both.with_columns(
-            (pl.col(_THERE) & (~pl.col(_NOW) | differs)).alias("__gone"),
-            (pl.col(_NOW) & (~pl.col(_THERE) | differs)).alias("__new"),
-        )
-        gone, new = both.filter("__gone"), both.filter("__new")
-        changed = both.filter(pl.col("__gone") | pl.col("__new"))
+        there, here = pl.col(_THERE).fill_null(False), pl.col(_NOW).fill_null(False)
+        query = both.lazy().select((there & (~here | differs)).alias(_GONE), (here & (~there | differs)).alias(_NEW))
+        gone, new = query.collect(engine="in-memory", optimizations=AS_WRITTEN).get_columns()
+        changed = kept(both, gone | new)
         if changed.height:
-            kept = changed.select(
-                *self._keys, pl.col(_NOW).alias(_THERE), *(pl.col(v).alias(f"__w{v[3:]}") for v in values)
-            )
-            self._rows.insert(kept)
-        return pl.concat([self._emitted(gone, "__w", -1), self._emitted(new, "__v", 1)])
+            rows = [changed.get_column(key) for key in self._keys]
+            rows.append(changed.get_column(_NOW).fill_null(False).alias(_THERE))
+            self._rows.insert(pl.DataFrame([*rows, *(changed.get_column(v).alias(f"__w{v[3:]}") for v in values)]))
+        return self._emitted(kept(both, gone), "__w", -1).vstack(self._emitted(kept(both, new), "__v", 1))
 
     def use_memory(self, memory: Memory) -> None:
         """Keep to a budget."""

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 import polars as pl
 
+from thalweg.engine.embedded.direct import kept, picked
 from thalweg.engine.embedded.partial import Side
 
 COUNT: Final = "__c"
@@ -122,7 +123,9 @@ class Distinct(Side):
         self.identity = (self.value,)
 
     def fold(self, rows: pl.DataFrame, before: pl.DataFrame | None = None) -> pl.DataFrame:
-        return self.merge(rows.select(*self.keys, self.value).filter(pl.col(self.value).is_not_null()))
+        values = rows.get_column(self.value)
+        pairs = picked(rows, [*self.keys, self.value])
+        return self.merge(kept(pairs, values.is_not_null()) if values.has_nulls() else pairs)
 
     def merge(self, side: pl.DataFrame) -> pl.DataFrame:
         return side.unique()

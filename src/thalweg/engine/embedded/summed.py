@@ -8,6 +8,7 @@ from typing import Final
 import polars as pl
 
 from thalweg.engine.embedded.arrangement import Arrangement
+from thalweg.engine.embedded.direct import kept
 from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.partial import COUNT, CountRows, CountValues, Folding, IntegerSum, Partial, PlainSum
 from thalweg.engine.embedded.rows import WEIGHT, copies
@@ -45,11 +46,11 @@ class SummedGroups:
             The results of those groups that have rows then, None if none has; and how much more ``held`` is.
         """
         folding = self._folding
-        parts = []
+        parts, weights = [], change.get_column(WEIGHT)
         for sign in (1, -1):
-            rows = change.filter(pl.col(WEIGHT) * sign > 0)
+            rows = kept(change, weights * sign > 0)
             if rows.height:
-                folded = folding.fold(copies(rows.with_columns(pl.col(WEIGHT) * sign)))
+                folded = folding.fold(copies(rows if sign > 0 else rows.with_columns(-rows.get_column(WEIGHT))))
                 parts.append(folded if sign > 0 else self._negative(folded))
         found = self._groups.lookup(keys)
         if found is not None:
@@ -59,7 +60,7 @@ class SummedGroups:
             for number, bound in part.bounds.items():
                 self._bounds[number] = self._bounds.get(number, 0) + bound
         self._groups.insert(merged.main, found)
-        there = merged.main.filter(pl.col(COUNT) > 0)
+        there = kept(merged.main, merged.main.get_column(COUNT) > 0)
         more = _held(merged.main) - (0 if found is None else _held(found.rows))
         return folding.finish(Partial(there, {}, merged.bounds)) if there.height else None, more
 
@@ -86,8 +87,14 @@ class SummedGroups:
             self._groups.restore(saved)
 
     def _negative(self, partial: Partial) -> Partial:
-        parts = [name for name in partial.main.columns if name not in self._folding.keys]
-        return Partial(partial.main.with_columns(-pl.col(parts)), {}, partial.bounds)
+        keys = self._folding.keys
+        main = [part if part.name in keys else _negated(part) for part in partial.main.get_columns()]
+        return Partial(pl.DataFrame(main), {}, partial.bounds)
+
+
+def _negated(part: pl.Series) -> pl.Series:
+    # Polars negates no integers of 128 bits, which sums beyond 64 bits are held in.
+    return pl.Series(part.name, [0], part.dtype) - part if part.dtype.is_integer() else -part
 
 
 def _held(groups: pl.DataFrame) -> int:

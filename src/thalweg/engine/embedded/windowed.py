@@ -8,15 +8,15 @@ import polars as pl
 
 from thalweg.engine.embedded.aggregate import recipe
 from thalweg.engine.embedded.arrangement import stacked
-from thalweg.engine.embedded.assign import assign, end_column
+from thalweg.engine.embedded.assign import assign, bounds_of
 from thalweg.engine.embedded.buckets import Bucket, Buckets, Slice
-from thalweg.engine.embedded.direct import picked
+from thalweg.engine.embedded.direct import picked, repeated
 from thalweg.engine.embedded.folding import fold_checked
 from thalweg.engine.embedded.overflow import without_overflows
-from thalweg.engine.embedded.partial import COUNT, Partial
+from thalweg.engine.embedded.partial import COUNT, END, Partial
 from thalweg.engine.embedded.rows import TIME, Rows
 from thalweg.engine.embedded.stage import LateRows, Output, Stage
-from thalweg.engine.embedded.stored import in_tiers, load_frames, load_partial, save_frames, save_partial
+from thalweg.engine.embedded.stored import load_partial, portable, restored, save_partial
 from thalweg.plan.nodes import Aggregate
 from thalweg.plan.windows import Window
 
@@ -56,20 +56,20 @@ class ClosingWindows(Stage):
     def snapshot(self) -> Iterator[tuple[str, pl.DataFrame]]:
         for (first, last), bucket in self._buckets.contents():
             name = f"{first}_{last}"
-            bucket.frames = in_tiers(bucket.frames)
-            yield from save_frames(f"{name}/rows", bucket.frames)
+            if bucket.frames:
+                bucket.frames = [stacked(bucket.frames)]
+                yield f"{name}/rows", portable(bucket.frames[0])
             for number, partial in enumerate(bucket.partials):
                 yield from save_partial(f"{name}/partial{number}", partial)
 
     def restore(self, frames: dict[str, pl.DataFrame]) -> None:
         buckets: dict[Slice, Bucket] = {}
-        for name in frames:
+        for name, frame in frames.items():
             slice_name, part, *_ = name.split("/")
             first, last = map(int, slice_name.split("_"))
             bucket = buckets.setdefault((first, last), Bucket())
-            if part == "rows" and not bucket.frames:
-                bucket.frames = load_frames(f"{slice_name}/rows", frames)
-                bucket.waiting = sum(frame.height for frame in bucket.frames)
+            if part == "rows":
+                bucket.frames, bucket.waiting = [restored(frame)], frame.height
             elif name.endswith("/main"):
                 bucket.partials.append(load_partial(f"{slice_name}/{part}", frames))
         for key, bucket in buckets.items():
@@ -107,9 +107,9 @@ class ClosingWindows(Stage):
     def _result(self, end: int, partial: Partial, out: Output) -> pl.DataFrame:
         self.entry.released += int(partial.main.get_column(COUNT).sum())
         # A closed window's rows stand at its last instant, so that a later window holds them.
-        time = pl.lit(end - 1, pl.Int64).alias(TIME)
-        beside: list[pl.Expr] = [*self._recipe.show, *end_column(self.window, end), time, *self._recipe.flags]
-        shown = self._recipe.folding.finish(partial, beside)
+        shown = self._recipe.folding.finish(partial, [*self._recipe.show, *map(pl.col, self._recipe.flags)])
+        bounds = bounds_of(self.window, repeated(END, end, shown.height))
+        shown = shown.hstack([*bounds, repeated(TIME, end - 1, shown.height)])
         fitting, rejected = without_overflows(shown, self._recipe.flags, self.node.schema.names)
         out.rejected += rejected
         return picked(fitting, [*self.node.schema.names, TIME])
