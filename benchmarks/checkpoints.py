@@ -279,9 +279,7 @@ def incremental(keys: int, checkpoints: int) -> Incremental:
         data = Path(folder)
         source, sums = Portions(keys, checkpoints + 1, data), _Sums()
         # A clock that stands still: there is a checkpoint after every step.
-        options = RunOptions(
-            data=data, until="caught-up", max_step_rows=keys, checkpoint_us=0, clock=VirtualClock()
-        )
+        options = RunOptions(data=data, until="caught-up", max_step_rows=keys, checkpoint_us=0, clock=VirtualClock())
         _run(source, options, sums)
         sums.check(source)
     if not len(sums.done_s) == len(source.new_bytes) == checkpoints + 1:
@@ -293,7 +291,7 @@ def incremental(keys: int, checkpoints: int) -> Incremental:
 
 def overhead(keys: int, portions: int) -> Overhead:
     """Run with checkpoints and without, then restore the state."""
-    seconds = {}
+    seconds, recovery_s, state_bytes = dict[str, float](), 0.0, 0
     for pause in (_NONE, "10s", "1s"):
         with tempfile.TemporaryDirectory() as folder:
             source, sums = Portions(keys, portions), _Sums()

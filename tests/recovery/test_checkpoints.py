@@ -96,7 +96,7 @@ def test_the_topic_of_rejected_rows_is_asked_too_where_the_older_checkpoint_owes
 
     for shown in (10, 15, 30):
         app(shown).run(data=tmp_path, until="caught-up", quiet=True)
-    with pytest.raises(SinkError, match="errors has the output up to epoch 3, and the state in .* from 0 to 0"):
+    with pytest.raises(SinkError, match=r"errors has the output up to epoch 3, and the state in .* from 0 to 0"):
         app(30).run(data=tmp_path, until="caught-up", quiet=True, recover_from=2)
 
 
