@@ -306,7 +306,8 @@ def overhead(keys: int, portions: int) -> Overhead:
             body = read_manifest(Path(folder))
             assert body is not None, "a run that has ended has a checkpoint"
             state_bytes = sum(size for _, size, _ in body["files"].values())
-    return Overhead(keys, keys + (portions - 1) * source.changed, seconds, recovery_s, state_bytes)
+    rows = keys + (portions - 1) * Portions(keys, portions).changed
+    return Overhead(keys, rows, seconds, recovery_s, state_bytes)
 
 
 def measure(keys: int, checkpoints: int, portions: int) -> Iterator[Incremental | Overhead]:
