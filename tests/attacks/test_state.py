@@ -52,10 +52,10 @@ def test_damage_of_any_file_stops_the_run_and_an_older_checkpoint_can_be_gone_on
 
 
 FOUND: Mapping[str, tuple[str, dict[str, Any]]] = {
-    "rename without sync": ("state_calls", {"scenes": ["begin"], "cuts": 12}),
-    "a file not synced": ("state_calls", {"scenes": ["begin"], "cuts": 12}),
-    "names of files not synced": ("state_calls", {"scenes": ["begin"], "cuts": 12}),
-    "a manifest written before its files": ("state_calls", {"scenes": ["begin"], "cuts": 12}),
+    "rename without sync": ("state_calls", {"scenes": ["begin"], "cuts": 20}),
+    "a file not synced": ("state_calls", {"scenes": ["begin"], "cuts": 20}),
+    "names of files not synced": ("state_calls", {"scenes": ["begin"], "cuts": 20}),
+    "a manifest written before its files": ("state_calls", {"scenes": ["begin"], "ways": ["KILL"], "stride": 4}),
     "checksum unchecked": ("state_damage", {"count": 20}),
     "checksum of the manifest unchecked": ("state_damage", {"count": 60}),
     "files removed before the commit": ("state_calls", {"scenes": ["go on"], "ways": ["KILL"], "stride": 4}),
