@@ -291,7 +291,7 @@ def incremental(keys: int, checkpoints: int) -> Incremental:
 
 def overhead(keys: int, portions: int) -> Overhead:
     """Run with checkpoints and without, then restore the state."""
-    seconds = {}
+    seconds, recovery_s, state_bytes = dict[str, float](), 0.0, 0
     for pause in (_NONE, "10s", "1s"):
         with tempfile.TemporaryDirectory() as folder:
             source, sums = Portions(keys, portions), _Sums()
@@ -306,7 +306,8 @@ def overhead(keys: int, portions: int) -> Overhead:
             body = read_manifest(Path(folder))
             assert body is not None, "a run that has ended has a checkpoint"
             state_bytes = sum(size for _, size, _ in body["files"].values())
-    return Overhead(keys, keys + (portions - 1) * source.changed, seconds, recovery_s, state_bytes)
+    rows = keys + (portions - 1) * Portions(keys, portions).changed
+    return Overhead(keys, rows, seconds, recovery_s, state_bytes)
 
 
 def measure(keys: int, checkpoints: int, portions: int) -> Iterator[Incremental | Overhead]:

@@ -25,14 +25,14 @@ def test_every_call_may_fail_or_be_the_last(fast_folder: Path, seed: str, tortur
         seed,
         preload=True,
         ways=WAYS,
-        stride=1 if torture else 53,
-        cuts=10_000 if torture else 4,
+        stride=1 if torture else 61,
+        cuts=10_000 if torture else 3,
         timeout_s=36_000 if torture else 110,
     )
     assert report.faults == ()
     assert report.counts["killed"] > 0
     assert report.counts["refused"] > 0
-    assert report.counts["cuts"] >= 16
+    assert report.counts["cuts"] >= 12
 
 
 def test_damage_of_any_file_stops_the_run_and_an_older_checkpoint_can_be_gone_on_from(
@@ -47,15 +47,15 @@ def test_damage_of_any_file_stops_the_run_and_an_older_checkpoint_can_be_gone_on
         timeout_s=36_000 if torture else 110,
     )
     assert report.faults == ()
-    assert report.counts["damages"] >= 199 * report.counts["files"] // report.counts["files"]
+    assert report.counts["damages"] >= 150  # what leaves the bytes as they were is none
     assert report.counts["recovered"] > 0
 
 
 FOUND: Mapping[str, tuple[str, dict[str, Any]]] = {
-    "rename without sync": ("state_calls", {"scenes": ["begin"], "cuts": 25}),
-    "a file not synced": ("state_calls", {"scenes": ["begin"], "cuts": 25}),
-    "names of files not synced": ("state_calls", {"scenes": ["begin"], "cuts": 25}),
-    "a manifest written before its files": ("state_calls", {"scenes": ["begin"], "cuts": 25}),
+    "rename without sync": ("state_calls", {"scenes": ["begin"], "cuts": 20}),
+    "a file not synced": ("state_calls", {"scenes": ["begin"], "cuts": 20}),
+    "names of files not synced": ("state_calls", {"scenes": ["begin"], "cuts": 20}),
+    "a manifest written before its files": ("state_calls", {"scenes": ["begin"], "ways": ["KILL"], "stride": 4}),
     "checksum unchecked": ("state_damage", {"count": 20}),
     "checksum of the manifest unchecked": ("state_damage", {"count": 60}),
     "files removed before the commit": ("state_calls", {"scenes": ["go on"], "ways": ["KILL"], "stride": 4}),

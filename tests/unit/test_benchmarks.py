@@ -14,7 +14,7 @@ import pytest
 
 import thalweg as tw
 from benchmarks import __main__ as command
-from benchmarks import filtering, hopping, large_state, latency, memory, ndjson, state, tumbling
+from benchmarks import checkpoints, filtering, hopping, large_state, latency, memory, ndjson, state, tumbling
 from benchmarks.contest import OneShot, check_same, compared, take_turns
 from benchmarks.endless import Endless, flow
 from benchmarks.events import DISORDER_US, Scale, events
@@ -259,3 +259,19 @@ def test_the_page_describes_every_benchmark_and_its_target() -> None:
     assert rows["nexmark"] == f"≥ {nexmark.LEAST:g}; ≥ {nexmark.MEAN:g}"
     assert rows["latency"] == f"p99 ≤ {latency.TARGET_MS:g} ms"
     assert rows["memory"] == f"growth ≤ {memory.GROWTH:.0%}"
+
+
+def test_checkpoints_of_which_little_has_changed_and_what_they_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, run = checkpoints.measure(50_000, 12, 5)
+    assert isinstance(small, checkpoints.Incremental)
+    assert len(small.new_bytes) == len(small.seconds) == 12
+    # The second checkpoint writes the state in its sorted form; from then on only what has changed.
+    assert sorted(small.new_bytes)[-2] < small.full_bytes * 0.25
+    assert small.new_bytes.count(min(small.new_bytes)) >= 3
+    assert isinstance(run, checkpoints.Overhead)
+    assert list(run.seconds) == ["1h", "10s", "1s"]
+    assert run.rows == 52_000
+    assert [len(outcome.lines()) for outcome in (small, run)] == [4, 5]
+    monkeypatch.setattr(checkpoints._Sums, "take", lambda self, change: None)
+    with pytest.raises(WrongAnswerError):
+        checkpoints.incremental(1_000, 2)

@@ -173,6 +173,8 @@ class ViewOutlet(Outlet):
         self._columns = [*self._names, WEIGHT] if node.changing else self._names
         self._frames: list[pl.DataFrame] = []
         self._settled = 0
+        self._clean: pl.DataFrame | None = None
+        """Where no weights of equal rows are to be added up: the frame that says so."""
         self._lock = threading.Lock()
 
     def process(self, inputs: Sequence[Rows], watermark: int) -> Output:
@@ -196,7 +198,7 @@ class ViewOutlet(Outlet):
             frames = list(self._frames)
         frame = stacked(frames) if frames else empty_frame(self.node.schema)
         if self.node.changing and frames:
-            frame = copies(frame if len(frames) == 1 else self._net(frame))
+            frame = copies(frame if frame is self._clean else self._net(frame))
         order = list(self.view.key or ()) or self._names
         return to_table(frame.select(self._names).sort(order), self.node.schema.arrow)
 
@@ -220,7 +222,8 @@ class ViewOutlet(Outlet):
         """Add up the weights of equal rows; a row whose weights cancel is gone."""
         if not self._frames:
             return
-        self._frames = [self._net(stacked(self._frames))]
+        self._clean = self._net(stacked(self._frames))
+        self._frames = [self._clean]
         self._settled = self._frames[0].height
 
 
