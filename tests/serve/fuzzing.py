@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import zstandard
@@ -16,7 +18,9 @@ from thalweg.log import Log
 from thalweg.serve import Limits
 from thalweg.serve.answers import RefusedError
 from thalweg.serve.doors import Doors, Form, Sent
+from thalweg.serve.together import Together
 
+T = TypeVar("T")
 NASTY = (
     *(b"\xff", b"\x00", b"NaN", b"Infinity", b"1e400", b"9" * 5_000, b"[" * 70, b"{" * 300, b'"', b"\\", b"\\ud800"),
     *(b'"id":"x",', b"\n", b"\r", b"\n\n", b",", b"]", b"}", b"null", b"-0", b"1.5", b'" :', b"\xef\xbb\xbf", b" "),
@@ -80,6 +84,10 @@ def sent(rng: random.Random, first: int) -> Sent:
     return Sent(form, whole, codec, rng.choice([None, "application/json", "text/plain"]), attributes)
 
 
+async def at_once(task: Callable[[], T]) -> T:
+    return task()
+
+
 def campaign(rng: random.Random, path: Path, count: int, before: Callable[[Doors], object] = lambda doors: None) -> int:
     """Send bodies, and compare the log with the answers; return how many rows were taken.
 
@@ -89,12 +97,14 @@ def campaign(rng: random.Random, path: Path, count: int, before: Callable[[Doors
     log: Log = make_topics(path)
     doors = Doors(log, Limits())
     before(doors)
+    together = Together(doors, at_once)
     ends = {"events": 0, "orders": 0, "once": 0}
+    loop = asyncio.new_event_loop()
     for number in range(count):
         topic = rng.choice(list(ends))
         one = sent(rng, rng.randrange(count) if topic == "once" else number * 10)
         try:
-            taken = doors.take(topic, one)
+            taken = loop.run_until_complete(together.take(topic, one))
         except RefusedError as error:
             assert error.status in ALLOWED, (error.status, str(error), one)
             continue
@@ -104,6 +114,7 @@ def campaign(rng: random.Random, path: Path, count: int, before: Callable[[Doors
         for part in answer["offsets"]:
             assert part["offset"] == ends[topic], (part, ends, one)
             ends[topic] += part["count"]
+    loop.close()
     for topic, end in ends.items():
         assert log.topic(topic).end() == end, f"{topic}: answered {end} rows, readable {log.topic(topic).end()}"
         assert log.topic(topic).read(limit=end + 1).num_rows == end

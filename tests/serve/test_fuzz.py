@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -12,8 +12,8 @@ import pytest
 from tests.serve import fuzzing
 from tests.serve.conftest import Order
 from tests.serve.fuzzing import campaign
-from thalweg.log import Log, disk
-from thalweg.serve.doors import Door
+from thalweg.core.errors import RowsRefused
+from thalweg.log import Appended, Log, Topic, disk
 
 
 @pytest.fixture(autouse=True)
@@ -31,13 +31,16 @@ def test_broken_bodies(rng: random.Random, tmp_path: Path, torture: bool) -> Non
 def test_a_row_that_is_answered_and_not_stored_is_found(
     rng: random.Random, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true = Door._append
+    true = Topic.append_each
 
-    def planted(self: Door, rows: pa.Table) -> tuple[list[dict[str, int]], int, list[dict[str, Any]]]:
-        parts, *more = true(self, rows.slice(0, rows.num_rows - 1) if rows.num_rows > 1 else rows)
-        return [{**part, "count": rows.num_rows} for part in parts], *more
+    def planted(self: Topic, tables: Sequence[pa.Table]) -> list[list[Appended] | RowsRefused]:
+        found = true(self, [table.slice(0, max(1, len(table) - 1)) for table in tables])
+        return [
+            [place._replace(count=len(table)) for place in result] if isinstance(result, list) else result
+            for table, result in zip(tables, found, strict=True)
+        ]
 
-    monkeypatch.setattr(Door, "_append", planted)
+    monkeypatch.setattr(Topic, "append_each", planted)
     with pytest.raises(AssertionError):
         campaign(rng, tmp_path / "log", 300)
 

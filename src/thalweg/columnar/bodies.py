@@ -124,7 +124,7 @@ class RowsDecoder:
             TooManyRowsError: There are more lines than rows are allowed.
         """
         most = self._bounds.rows
-        lines = [] if text.count(b"\n") > most else text.split(b"\n")
+        lines = [] if len(text) > most and text.count(b"\n") > most else text.split(b"\n")
         if not lines or (len(lines) > most and bare(lines[-1])):
             raise TooManyRowsError(f"more than {most} lines")
         if too_deep(lines, self._bounds.depth):

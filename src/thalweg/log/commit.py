@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,13 +9,14 @@ from typing import Final, TypeAlias
 
 import pyarrow as pa
 
-from thalweg.core.errors import LogError, NoSpace, RowsRefused, WriterPoisoned
+from thalweg.core.errors import LogError, RowsRefused, WriterPoisoned
 from thalweg.log.frames import Body, bodies_of, body_of
 from thalweg.log.ids import RecentIds
 from thalweg.log.layout import FRAME_HEADER, NO_WRITER
 from thalweg.log.metadata import Metadata
 from thalweg.log.partition import PartitionWriter
 from thalweg.log.rows import arrow_rows
+from thalweg.log.turns import Turn, Turns
 
 GROUP_BYTES: Final = 64 * 2**20
 """About how much one group writes at most."""
@@ -29,7 +29,7 @@ _SMALL_BYTES: Final = 64 * 2**10
 
 
 @dataclass(slots=True, eq=False)
-class Request:
+class Request(Turn):
     """One call's rows for one partition.
 
     Attributes:
@@ -42,9 +42,6 @@ class Request:
         kept: The indices of the rows that were appended; None: all.
         rows: How many rows it had when it came.
         nbytes: How many bytes these had.
-        error: Why nothing was appended.
-        done: Whether it is over.
-        wake: Set when it is over, or when it is its turn to lead.
     """
 
     table: pa.Table
@@ -56,9 +53,6 @@ class Request:
     kept: list[int] | None = None
     rows: int = 0
     nbytes: int = 0
-    error: BaseException | None = None
-    done: bool = False
-    wake: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.rows = len(self.table)
@@ -144,9 +138,7 @@ class Appender:
         self._stats = stats
         self._published = published
         self._rolled = rolled
-        self._lock = threading.Lock()
-        self._queue: deque[Request] = deque()
-        self._busy = False
+        self._turns = Turns(_take, self._lead)
         known = metadata(0)
         options = known.options
         self._ids = RecentIds(writer.directory, known.number, options.id, options.id_within_us) if options.id else None
@@ -158,8 +150,7 @@ class Appender:
 
     def enqueue(self, request: Request) -> None:
         """Let a request wait for its turn."""
-        with self._lock:
-            self._queue.append(request)
+        self._turns.enqueue(request)
 
     def finish(self, request: Request) -> None:
         """Wait until a request is over; leads a group when nobody else does.
@@ -168,62 +159,27 @@ class Appender:
             WriterPoisoned: The write or the sync failed.
             LogError: Nothing was appended, for another reason.
         """
-        while True:
-            with self._lock:
-                if request.done:
-                    break
-                request.wake.clear()
-                lead = not self._busy
-                if lead:
-                    self._busy = True
-                    group = self._take()
-                else:
-                    group = []
-            if lead:
-                self._lead(group)
-            else:
-                request.wake.wait()
-        if request.error is not None:
-            raise request.error
-
-    def _take(self) -> list[Request]:
-        group: list[Request] = []
-        size = 0
-        while self._queue and (not group or size + self._queue[0].nbytes <= GROUP_BYTES):
-            request = self._queue.popleft()
-            group.append(request)
-            size += request.nbytes
-        return group
+        self._turns.finish(request)
 
     def _lead(self, group: list[Request]) -> None:
-        error: BaseException | None = None
         try:
             self._poison.check(self._topic)
             self._commit(group)
-        except (WriterPoisoned, NoSpace) as raised:
-            error = raised
-        except LogError as raised:
-            error = raised  # refused before anything was written
         except BaseException as raised:
+            if self._ids is not None:
+                self._ids.forget()
+            if isinstance(raised, LogError):
+                raise  # poisoned, no space, or refused before anything was written
             self._poison.cause = raised
             error = WriterPoisoned(
                 f'appending to the topic "{self._topic}" failed: {raised}; the rows may or may not be there: open it '
                 f'anew with log.topic("{self._topic}"), which recovers it'
             )
             error.__cause__ = raised
+            for request in group:
+                request.error = request.error or error
             if not isinstance(raised, Exception):
                 raise
-        finally:
-            if error is not None and self._ids is not None:
-                self._ids.forget()
-            with self._lock:
-                self._busy = False
-                for request in group:
-                    request.done = True
-                    request.error = request.error or error
-                    request.wake.set()
-                if self._queue:
-                    self._queue[0].wake.set()
 
     def _commit(self, group: list[Request]) -> None:
         before = self.writer.syncs
@@ -295,6 +251,15 @@ class Appender:
         if request.writer != NO_WRITER:
             return [body_of(request.table, time)]
         return bodies_of(request.table, time)
+
+
+def _take(queue: deque[Request]) -> list[Request]:
+    group: list[Request] = []
+    size = 0
+    while queue and (not group or size + queue[0].nbytes <= GROUP_BYTES):
+        group.append(queue.popleft())
+        size += group[-1].nbytes
+    return group
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from thalweg.core.clock import Clock
-from thalweg.core.errors import LogDamaged, LogError, OffsetGone, PlanError, SchemaChange
+from thalweg.core.errors import LogDamaged, LogError, OffsetGone, PlanError, RowsRefused, SchemaChange
 from thalweg.core.schema import Schema, schema_of
 from thalweg.log import disk
 from thalweg.log.appended import Appended, AppendResult
@@ -20,6 +20,7 @@ from thalweg.log.commit import AppendStats, Request
 from thalweg.log.drift import SortedOut, envelopes
 from thalweg.log.evolution import changes, check_change
 from thalweg.log.fitting import Fitting
+from thalweg.log.gathering import MOST_ROWS, Gathering
 from thalweg.log.keeper import Keeper
 from thalweg.log.known import KnownMetadata
 from thalweg.log.layout import writer_key
@@ -60,6 +61,7 @@ class Topic:
         self._appenders = Appenders(path, self._known, clock, wakes, lambda partition: self._keeper.rolled(partition))
         self._keeper = Keeper(path, self._appenders, self._known, clock, by_itself=upkeep)
         self._fitting = Fitting(self._known, clock, self._change, self._keep_rejected)
+        self._gathering = Gathering(self._fitting.fit, self._commit)
         self._clock = clock
         self._wakes = wakes
         self._looked: set[int] = set()
@@ -125,9 +127,22 @@ class Topic:
             >>> orders.read(offset=1).to_pylist()
             [{'user': 'bob', 'price': 4.5}]
         """
+        if isinstance(rows, list) and 0 < len(rows) <= MOST_ROWS and self.options.drift != "reject":
+            return self._gathering.append(rows, partition)
         fitted, metadata = self._fitting.fit(rows)
-        requests = self._append(fitted.table, metadata, partition)
+        requests = self._commit(fitted.table, metadata, partition)
         return [_appended(part, request) for part, request in requests if request.count]
+
+    def append_each(self, tables: Sequence[pa.Table]) -> list[list[Appended] | RowsRefused]:
+        """Append tables with one write: each whole or not at all, durable when it returns; as ``append`` otherwise.
+
+        Returns:
+            For each table what was appended, or why it was refused.
+
+        Raises:
+            LogError: None of them is known to be appended.
+        """
+        return self._gathering.append_each(tables)
 
     def append_unique(self, rows: object, partition: int | None = None) -> AppendResult:
         """Append rows and say what became of each; as ``append`` otherwise.
@@ -135,7 +150,7 @@ class Topic:
         Shape: ``offsets`` and ``partitions`` have one value per row.
         """
         fitted, metadata = self._fitting.fit(rows)
-        requests = self._append(fitted.table, metadata, partition)
+        requests = self._commit(fitted.table, metadata, partition)
         found: list[pa.Table] = []
         for part, request in requests:
             count = request.rows
@@ -408,7 +423,7 @@ class Topic:
             self._of_rejected = self._open_rejected(self.name)
         self._of_rejected.append(envelopes(self.name, found, now_us))
 
-    def _append(self, table: pa.Table, metadata: Metadata, partition: int | None) -> list[tuple[Part, Request]]:
+    def _commit(self, table: pa.Table, metadata: Metadata, partition: int | None) -> list[tuple[Part, Request]]:
         return self._appenders.commit(self._appenders.parts(table, metadata, partition), metadata)
 
     def _reader(self, partition: int, offset: int | None, columns: Sequence[str] | None = None) -> PartitionReader:

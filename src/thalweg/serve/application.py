@@ -23,6 +23,7 @@ from thalweg.serve.limits import Limits
 from thalweg.serve.openapi import description
 from thalweg.serve.reads import chosen, described, rows_of, whole_number
 from thalweg.serve.receive import Budget, receive_body
+from thalweg.serve.together import Together
 
 _T = TypeVar("_T")
 _FORMS = {form.value: form for form in Form if form is not Form.BINARY} | {
@@ -53,6 +54,7 @@ class Application:
         self._budget = Budget(limits.in_flight_bytes)
         self._writers = ThreadPoolExecutor(limits.workers, "thalweg-ingest")
         self._readers = ThreadPoolExecutor(_READERS, "thalweg-read")
+        self._together = Together(self._doors, self._in_writer)
         self._waiting = 0
         self.stopping = False
         routes = [
@@ -91,10 +93,13 @@ class Application:
                 share.take(min(self._limits.inflated_bytes, self._limits.ratio * len(body)) // 4)
             self._waiting += 1
             try:
-                taken = await _in(self._writers, lambda: self._doors.take(name, sent))
+                taken = await self._together.take(name, sent)
             finally:
                 self._waiting -= 1
         return answer(taken.status, taken.answer)
+
+    async def _in_writer(self, work: Callable[[], _T]) -> _T:
+        return await _in(self._writers, work)
 
     async def _read(self, request: Request) -> Response:
         name = request.path_params["topic"]

@@ -1,12 +1,13 @@
 """Topics as the server holds them: one open handle each, with decoders for its schema, renewed when the topic changes.
 
-All of it is called by worker threads: it waits for the disk.
+What appends or reads is called by worker threads: it waits for the disk.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -17,6 +18,7 @@ from thalweg.columnar.bodies import Body, RowsDecoder, TooManyRowsError, Unknown
 from thalweg.columnar.decode_events import EventDecoder
 from thalweg.core.errors import LogDamaged, LogError, NoSpace, OffsetGone, RowsRefused, WriterPoisoned
 from thalweg.log import Log, Topic
+from thalweg.log.appended import Appended, RejectedRow
 from thalweg.log.metadata import FILE as METADATA
 from thalweg.log.options import NAME
 from thalweg.serve.answers import RefusedError
@@ -82,6 +84,11 @@ class Door:
         self._rows = RowsDecoder(topic.schema, limits.bounds)
         self._events = EventDecoder(topic.schema, limits.bounds)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the topic takes every row that has its columns: none can be a repeat, or be rejected by the topic."""
+        return self.topic.options.id is None and self.topic.options.drift != "reject"
+
     def take(self, sent: Sent) -> Taken:
         """Decode a body and append what is good of it; durable when it returns.
 
@@ -89,8 +96,17 @@ class Door:
             RefusedError: Nothing of it was taken.
             LogError: The log cannot take it.
         """
+        body = self.decode(sent)
+        return taken(body, *self._append(body)) if body.rows.num_rows else taken(body)
+
+    def decode(self, sent: Sent) -> Body:
+        """Decode a body.
+
+        Raises:
+            RefusedError: Too little of it is good, so that nothing is to be taken.
+        """
         body = self._decoded(sent)
-        rejected = [{"row": bad.row, "column": bad.column, "reason": bad.reason} for bad in body.refused]
+        rejected = _rejected(body)
         if len(rejected) > self._limits.rejected:
             raise RefusedError(
                 422,
@@ -103,16 +119,7 @@ class Door:
             raise RefusedError(
                 422, "all_rejected", "no row of the body can be taken", more=_outcome(0, 0, rejected, [])
             )
-        appended: list[dict[str, int]] = []
-        duplicates = 0
-        if body.rows.num_rows:
-            appended, duplicates, more = self._append(pa.Table.from_batches([body.rows]))
-            if more:
-                refused = {bad.row for bad in body.refused}
-                kept = [row for row in range(body.total) if row not in refused]
-                rejected += [bad | {"row": kept[bad["row"]]} for bad in more]
-        count = sum(part["count"] for part in appended)
-        return Taken(207 if rejected else 200, _outcome(count, duplicates, rejected, appended))
+        return body
 
     def _decoded(self, sent: Sent) -> Body:
         text = inflated(sent.body, sent.codec, self._limits) if sent.codec else sent.body
@@ -143,13 +150,13 @@ class Door:
                 413, "too_many_rows", f"{error}; send it in parts", more={"limit": self._limits.rows}
             ) from error
 
-    def _append(self, rows: pa.Table) -> tuple[list[dict[str, int]], int, list[dict[str, Any]]]:
+    def _append(self, body: Body) -> tuple[Sequence[Appended], int, Sequence[RejectedRow]]:
         """Append rows; return what became durable, how many were there already, and what the topic's policy rejects."""
-        if self.topic.options.id is None and self.topic.options.drift != "reject":
-            return [part._asdict() for part in self.topic.append(rows)], 0, []
+        rows = pa.Table.from_batches([body.rows])
+        if self.is_plain:
+            return self.topic.append(rows), 0, ()
         result = self.topic.append_unique(rows)
-        bad = [{"row": row.row, "column": row.column, "reason": row.reason} for row in result.rejected]
-        return [part._asdict() for part in result.appended], len(result.duplicates), bad
+        return result.appended, len(result.duplicates), result.rejected
 
 
 class Doors:
@@ -172,8 +179,8 @@ class Doors:
         Raises:
             RefusedError: It was not taken, and why.
         """
-        taken: Taken = self._answered(name, lambda door: door.take(sent))
-        return taken
+        with self.entered(name) as door:
+            return door.take(sent)
 
     def see(self, name: str, look: Callable[[Topic], Any]) -> Any:  # whatever is looked for
         """Look at a topic.
@@ -181,12 +188,19 @@ class Doors:
         Raises:
             RefusedError: There is none, or what is asked of it is not there.
         """
-        return self._answered(name, lambda door: look(door.topic))
+        with self.entered(name) as door:
+            return look(door.topic)
 
-    def _answered(self, name: str, act: Callable[[Door], Any]) -> Any:
+    @contextmanager
+    def entered(self, name: str) -> Iterator[Door]:
+        """Give a topic's door, which stays open meanwhile.
+
+        Raises:
+            RefusedError: There is none, or what was done with it failed.
+        """
         door = self._enter(name)
         try:
-            return act(door)
+            yield door
         except RowsRefused as error:
             at = {"row": error.row, "column": error.column, "reason": error.reason}
             raise RefusedError(422, "refused", str(error), more=_outcome(0, 0, [at], [])) from error
@@ -204,6 +218,16 @@ class Doors:
             self._retire(name, door)
             self._leave(self._enter(name))  # if it was deleted meanwhile, this says so
             raise RefusedError(503, "log_failed", str(error), {"Retry-After": "1"}) from error
+        finally:
+            self._leave(door)
+
+    @contextmanager
+    def kept(self, door: Door) -> Iterator[None]:
+        """Keep a door open, for one who goes on when those who entered it have left."""
+        with self._lock:
+            door.users += 1
+        try:
+            yield
         finally:
             self._leave(door)
 
@@ -254,6 +278,30 @@ class Doors:
             where = f" in {self.log.path}"
             return str(error).replace(where, "")  # where the log lies is nobody's business
         return f'the topic "{name}" was changed just now; ask again'
+
+
+def taken(
+    body: Body, appended: Sequence[Appended] = (), duplicates: int = 0, more: Sequence[RejectedRow] = ()
+) -> Taken:
+    """Say what became of a body.
+
+    Args:
+        body: The body.
+        appended: What of its good rows became durable.
+        duplicates: How many of them were there already.
+        more: Which of them the topic's policy rejects.
+    """
+    rejected = _rejected(body)
+    if more:
+        origins = body.origins()
+        rejected += [{"row": origins[bad.row], "column": bad.column, "reason": bad.reason} for bad in more]
+    offsets = [part._asdict() for part in appended]
+    count = sum(part["count"] for part in offsets)
+    return Taken(207 if rejected else 200, _outcome(count, duplicates, rejected, offsets))
+
+
+def _rejected(body: Body) -> list[dict[str, Any]]:
+    return [{"row": bad.row, "column": bad.column, "reason": bad.reason} for bad in body.refused]
 
 
 def _outcome(
