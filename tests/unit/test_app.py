@@ -136,8 +136,17 @@ def test_a_signal_ends_a_live_run_cleanly_and_handlers_are_put_back(number: int)
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_stopping_an_app_that_does_not_run_does_nothing() -> None:
-    per_minute().stop()
+def test_a_run_that_is_stopped_before_it_has_begun_stops_as_it_does() -> None:
+    app, _ = live()
+    app.stop()
+    assert app.run(data=None, quiet=True).rows_in == 0
+
+
+def test_the_stop_of_one_run_is_not_that_of_the_next() -> None:
+    app, _ = live()
+    app.stop()
+    app.run(data=None, quiet=True)
+    assert app.run(data=None, until="caught-up", quiet=True).rows_in == 100
 
 
 def test_a_view_can_be_looked_at_while_the_run_goes_on() -> None:

@@ -373,3 +373,51 @@ def test_a_full_disk_is_told_with_the_file(directory: Path) -> None:
     with pytest.raises(StateError, match=r"_00000001\.json cannot be written: No space left on device"):
         store.commit({"epoch": 1}, [])
     store.close()
+
+
+def test_the_same_directory_by_another_path_is_the_same_state(directory: Path, tmp_path: Path) -> None:
+    store = StateStore(directory)
+    (tmp_path / "link").symlink_to(directory, target_is_directory=True)
+    for path in (tmp_path / "link", directory / ".." / directory.name):
+        with pytest.raises(StateError, match=f"is used by another run \\(process {os.getpid()}, which is this one\\)"):
+            StateStore(path)
+    store.close()
+    StateStore(tmp_path / "link").close()
+
+
+def test_a_number_that_a_dead_process_left_holds_nobody_up(directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "lock").write_text("999999999\n")
+    StateStore(directory).close()
+
+
+_FORK = """
+import os, sys
+from pathlib import Path
+from thalweg.state.store import StateStore
+store = StateStore(Path(sys.argv[1]))
+if os.fork() == 0:
+    print("forked", flush=True)
+    sys.stdin.read()
+    os._exit(0)
+if sys.argv[2] == "closes":
+    store.close()
+"""
+
+
+@pytest.mark.parametrize("how", ["closes", "dies"])
+def test_a_process_that_was_forked_meanwhile(directory: Path, how: str) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", _FORK, str(directory), how], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "forked\n"
+        parent.wait()
+        if how == "dies":
+            # Its child has the lock still: it might go on with the run.
+            with pytest.raises(StateError, match=rf"a process that process {parent.pid}, which has ended, had forked"):
+                StateStore(directory)
+        else:
+            StateStore(directory).close()

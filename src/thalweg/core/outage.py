@@ -90,10 +90,14 @@ class Patience:
     Args:
         outage_s: How long an outage may last; None: as long as it takes.
         clock: Where time comes from.
+
+    Attributes:
+        waited_s: How long it was waited in all.
     """
 
     def __init__(self, outage_s: float | None = None, clock: Clock | None = None) -> None:
         self.clock = clock or SystemClock()
+        self.waited_s = 0.0
         self._outage_s = outage_s
         self._within_s: float | None = None
         self._deadline_s: float | None = None
@@ -168,7 +172,9 @@ class Retrying:
                     tries += 1
                     until_s = now_s + pause_s(tries, random.random())
                     self._note(str(error), until_s - now_s)
-                    if not self._slept(until_s, since_s):
+                    slept = self._slept(until_s, since_s)
+                    self._patience.waited_s += clock.monotonic_s() - now_s
+                    if not slept:
                         raise
         finally:
             self.outage = None

@@ -145,7 +145,7 @@ class CrashLoop:
     def _spans(self, intakes: Sequence[Intake]) -> dict[str, str]:
         now = _positions(intakes)
         return {
-            name: f"from {self._before.get(name) or 'the beginning'} to {position}"
+            name: f"from {_shown(self._before.get(name))} to {_shown(position)}"
             for name, position in now.items()
             if position != self._before.get(name)
         }
@@ -168,3 +168,10 @@ def _positions(intakes: Sequence[Intake]) -> dict[str, object]:
         for intake in intakes
         for partition in list(intake.partitions.values())
     }
+
+
+def _shown(position: object) -> str:
+    """Return a position for people: of one that has parts, those that say something."""
+    if isinstance(position, dict):
+        return ", ".join(f"{name} {part}" for name, part in position.items() if part and isinstance(part, (str, int)))
+    return "the beginning" if position is None else str(position)
