@@ -231,17 +231,11 @@ class EmbeddedRun:
             if live:
                 for intake in self._intakes:
                     intake.look_for_idle(now, paused=self._paused)
-<<<<<<< HEAD
             # State that takes long to write is written less often.
             due = now - last_checkpoint >= max(pause, 2 * self._saving.took_s) and not self._saving.busy
             if due and self._changed and not self._options.fresh:
+                waited_s = self._patience.waited_s  # a wait for room or for a sink is no reason to write less often
                 self._checkpoint(last=False)
-=======
-            if now - last_checkpoint >= pause and self._changed and not self._options.fresh:
-                waited_s = self._patience.waited_s
-                self._checkpoint(last=False)
-                # State that takes long to write is written less often; what waited for room or a sink did not.
->>>>>>> bounded5
                 last_checkpoint = clock.monotonic_s()
                 waited_s = self._patience.waited_s - waited_s
                 pause = max(self._options.checkpoint_us / 1e6, 10 * (last_checkpoint - now - waited_s))
