@@ -33,6 +33,7 @@ class RunOptions:
         clock: Where time comes from.
         pick: Overrides which partitions a step reads; for tests.
         replay: Idle and new partitions as an earlier run recorded them.
+        allow_state_loss: Whether a changed program may go on without state that it cannot take over or rebuild.
     """
 
     data: Path | None = None
@@ -45,6 +46,7 @@ class RunOptions:
     clock: Clock = field(default_factory=SystemClock)
     pick: Pick | None = None
     replay: Sequence[TimeException] = ()
+    allow_state_loss: bool = False
 
     @property
     def log_path(self) -> Path:
