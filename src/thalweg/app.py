@@ -226,6 +226,7 @@ class App:
         memory: str | int | None = None,
         engine: Engine | None = None,
         serve: str | None = None,
+        allow_state_loss: bool = False,
     ) -> Report:
         """Run live: until stopped, or until the end that is asked for.
 
@@ -242,6 +243,8 @@ class App:
                 beyond it lives in files, in ``spill`` of the state directory. Of windows and joins it is not counted.
             engine: What runs it; this process by default.
             serve: ``HOST:PORT`` on loopback where the embedded log is served over HTTP while the run lives.
+            allow_state_loss: Whether a program that has changed may go on without the state that it has no use for
+                any more, or that cannot be made again because its source is gone.
 
         Raises:
             PlanError: The program cannot be run, or an argument is wrong.
@@ -258,6 +261,7 @@ class App:
             max_step_rows=_step_rows(max_step_rows),
             memory_bytes=half_of_memory() if memory is None else size_bytes(memory, "memory"),
             checkpoint_us=duration_us(checkpoint, "checkpoint"),
+            allow_state_loss=allow_state_loss,
         )
         with _served(serve):
             return self.start(options, quiet=quiet, engine=engine)

@@ -75,7 +75,7 @@ def command_line() -> cyclopts.App:
     for command, examples in (
         (run, ("thalweg run clicks.py", "thalweg run clicks.py --until caught-up --data state/clicks")),
         (batch, ("thalweg batch clicks.py", "thalweg batch clicks.py:app --json | head -3")),
-        (plan, ("thalweg plan clicks.py",)),
+        (plan, ("thalweg plan clicks.py", "thalweg plan clicks.py --diff")),
         (demo, ("thalweg demo", "thalweg demo flights --seconds 60 --speed 86400", "thalweg demo --list")),
         (serve, ("thalweg serve", "thalweg serve --host 0.0.0.0 --tokens tokens.toml --cert chain.pem --key key.pem")),
     ):
@@ -115,6 +115,10 @@ def run(
         str | None,
         Parameter(help="What state may take of the memory, such as 4GiB; half of the machine's otherwise."),
     ] = None,
+    allow_state_loss: Annotated[
+        bool,
+        Parameter(help="Go on without the state that plan --diff shows as lost.", show_default=False),
+    ] = False,
 ) -> None:
     """Run live until Ctrl-C or SIGTERM, which save the state and stop; or until the end that is asked for.
 
@@ -122,7 +126,20 @@ def run(
     """
     from thalweg.cli.running import Wanted, run_program
 
-    run_program(Wanted(program, until, data, checkpoint, max_step_rows, quiet, json, serve=serve, memory=memory))
+    run_program(
+        Wanted(
+            program,
+            until,
+            data,
+            checkpoint,
+            max_step_rows,
+            quiet,
+            json,
+            serve=serve,
+            memory=memory,
+            allow_state_loss=allow_state_loss,
+        )
+    )
 
 
 def batch(
@@ -141,13 +158,29 @@ def batch(
     run_program(Wanted(program, "end", None, "1s", max_step_rows, quiet, json, fresh=True))
 
 
-def plan(program: Program, /) -> None:
+def plan(
+    program: Program,
+    /,
+    *,
+    diff: Annotated[
+        bool,
+        Parameter(
+            help="What becomes of the state, step by step: kept, rebuilt from the sources, or lost.", show_default=False
+        ),
+    ] = False,
+    data: Annotated[Path | None, Parameter(help="Where the state is; .thalweg/apps/<app> otherwise.")] = None,
+) -> None:
     """Print what a program does as a tree, each step above what it reads; run nothing."""
     from thalweg.cli.program import load
     from thalweg.plan.show import tree
 
     app = load(program)
-    print("\n".join([app.name, *tree(app.plan)]))
+    if diff:
+        from thalweg.cli.state_difference import difference_lines  # the engine loads when it is wanted
+
+        print("\n".join(difference_lines(app.plan, data)))
+    else:
+        print("\n".join([app.name, *tree(app.plan)]))
 
 
 def demo(

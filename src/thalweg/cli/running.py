@@ -34,6 +34,7 @@ class Wanted:
         fresh: Whether it is a batch.
         serve: Where HTTP is served while the run lives; None: nowhere.
         memory: What state may take of the memory.
+        allow_state_loss: Whether a changed program may go on without some of its state.
     """
 
     program: str
@@ -46,6 +47,7 @@ class Wanted:
     fresh: bool = False
     serve: str | None = None
     memory: str | None = None
+    allow_state_loss: bool = False
 
 
 def run_program(wanted: Wanted) -> None:
@@ -82,6 +84,7 @@ def _started(app: App, wanted: Wanted, engine: Watched) -> Report:
         engine=engine,
         serve=wanted.serve,
         memory=wanted.memory,
+        allow_state_loss=wanted.allow_state_loss,
         **chosen,
     )
 
