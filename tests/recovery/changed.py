@@ -32,8 +32,8 @@ Input = Mapping[str, Sequence[Sequence[Row]]]
 """By source, the rows of each partition."""
 
 OPERATORS = ("rows", "tumbling", "hopping", "sessions", "dedupe", "table", "first", "top", "of table", "joined", "late")
-APPENDED = ("rows", "tumbling", "hopping", "sessions", "dedupe", "joined")
-"""Those whose result is append-only, so that any sink takes it."""
+CHANGING = ("table", "first", "top", "of table")
+"""Those whose result is a changing table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Kept:
         return f"kept({self.label})"
 
     def open(self, request: WriteRequest) -> EpochWriter:
-        writer: EpochWriter = _Table(self, request.schema) if self.changes == "applied" else _List(self)
+        writer: EpochWriter = Table(self, request.schema) if self.changes == "applied" else _List(self)
         return writer
 
 
@@ -108,7 +108,7 @@ class _List:
 
 
 @dataclass(slots=True)
-class _Table(_List):
+class Table(_List):
     schema: pa.Schema
 
     def take(self, rows: list[dict[str, Any]]) -> None:
@@ -197,7 +197,7 @@ def picker(rng: random.Random) -> Any:  # a Pick: chooses partitions and rows
     def pick(names: Sequence[str]) -> Sequence[tuple[str, int]]:
         chosen = [name for name in names if rng.random() < 0.7] or list(names[:1])
         rng.shuffle(chosen)
-        return [(name, rng.choice([1, 3, 50])) for name in chosen]
+        return [(name, rng.choice([3, 10, 50])) for name in chosen]
 
     return pick
 
@@ -237,11 +237,14 @@ def drawn_branch(rng: random.Random, output: str) -> Branch:
 
 def changed(rng: random.Random, branch: Branch) -> Branch:
     """Return a branch that does something else with the same output."""
-    match rng.choice(["filter", "aggregate", "window", "union", "operator", "source"]):
+    kind = rng.choice(["filter", "aggregate", "window", "union", "operator", "source"])
+    if branch.sunk and kind in ("aggregate", "operator"):
+        kind = "filter"  # a sink has rows of one kind
+    match kind:
         case "filter":
             return replace(branch, least=branch.least + rng.choice([-1, 1, 3]))
         case "aggregate":
-            return replace(branch, mean=branch.mean if branch.sunk else not branch.mean)
+            return replace(branch, mean=not branch.mean)
         case "window":
             return replace(branch, seconds=12 - branch.seconds)
         case "union":
@@ -249,14 +252,7 @@ def changed(rng: random.Random, branch: Branch) -> Branch:
         case "source":
             return replace(branch, reads=("a", "b"))
         case _:
-            return replace(branch, operator=rng.choice(_alike(branch)))
-
-
-def _alike(branch: Branch) -> Sequence[str]:
-    """Return operators whose result can go to the same sink, which has one kind of rows."""
-    if not branch.sunk:
-        return OPERATORS
-    return ("tumbling",) if branch.operator == "tumbling" else (branch.operator,)
+            return replace(branch, operator=rng.choice(OPERATORS))
 
 
 def drawn_input(rng: random.Random) -> dict[str, list[list[Row]]]:

@@ -187,7 +187,7 @@ class _Rebuild:
 
     def _as_it_was(self, intake: Intake, saved: SavedRead) -> None:
         """Bring the partitions to where the checkpoint has them, with what it knows of silence and ends."""
-        made = intake.partitions
+        made = dict(intake.partitions)
         watermark = intake.last_watermark
         saved.restore(intake)
         for name, partition in intake.partitions.items():
