@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from thalweg.core.ports import Sink
 from thalweg.plan import nodes as n
 from thalweg.plan.saved import SavedStep, kept_state, output_of
 from thalweg.plan.show import describe
@@ -42,7 +43,7 @@ class Difference:
     """What becomes of a state under a program.
 
     Attributes:
-        changes: A line for each step that keeps something, then for each that is gone.
+        changes: A line for each step that keeps something and each changed sink, then for each step that is gone.
         kept: The steps whose state is taken over.
         rebuilt: The steps whose state is made again.
         writes: The ends of streams that are run again up to where the sources were read.
@@ -104,14 +105,13 @@ class _Comparison:
             kept -= remade
             writes = self._again(kept)
         rebuilt = {node for write in writes for node in self.above[write] if node not in kept}
-        old_outputs = {step.output for step in self.saved.values()}
         return Difference(
             changes=(*self._told(nodes, kept, rebuilt, pasts), *self._gone(pasts)),
             kept=frozenset(kept),
             rebuilt=frozenset(rebuilt),
             writes=writes,
             pasts=pasts,
-            new_outputs=frozenset(write for write in self.plan.writes if output_of(write) not in old_outputs),
+            new_outputs=self._new_outputs(),
         )
 
     def _pasts(self) -> dict[n.Read, str]:
@@ -138,7 +138,19 @@ class _Comparison:
                 self.problems[node] = found
 
     def _again(self, kept: set[n.Node]) -> tuple[n.Write, ...]:
-        return tuple(write for write in self.plan.writes if write not in kept and write not in self.problems)
+        """Return the ends of streams for which something has to be read again."""
+        new = self._new_outputs()
+        return tuple(
+            write
+            for write in self.plan.writes
+            if write not in kept
+            and write not in self.problems
+            and (
+                write in new
+                or (isinstance(write.output, Sink) and write.output.changes == "applied")
+                or any(kept_state(node) is not None and node not in kept for node in self.above[write])
+            )
+        )
 
     def _to_remake(self, kept: set[n.Node], writes: Iterable[n.Write]) -> set[n.Node]:
         """Return kept steps that have to be rebuilt with those that read them.
@@ -156,6 +168,11 @@ class _Comparison:
     ) -> Iterator[StepChange]:
         reasons = Reasons(self.plan, self.prints, self.saved)
         for number, node in enumerate(nodes, start=1):
+            if isinstance(node, n.Write) and isinstance(node.output, Sink) and node not in kept:
+                rows = self._rows_of(node, pasts) if node in rebuilt else 0
+                why = f"{reasons.of(node)}; it gets {self._share(node, rebuilt)}"
+                yield StepChange(f"{number} {describe(node)}", "rebuilt", why, rows)
+                continue
             if kept_state(node) is None:
                 continue
             step = f"{number} {describe(node)}"
@@ -164,11 +181,24 @@ class _Comparison:
                 continue
             why = reasons.of(node)
             if node in rebuilt or (isinstance(node, n.Read) and node not in pasts):
-                reads = [above for above in self.above[node] if isinstance(above, n.Read) and above in pasts]
-                yield StepChange(step, "rebuilt", why, sum(self.rows(pasts[read]) for read in reads))
+                yield StepChange(step, "rebuilt", why, self._rows_of(node, pasts))
             else:
                 problem = self.problems.get(node, "it is read only together with what cannot be rebuilt")
                 yield StepChange(step, "lost", f"{why}; {problem}")
+
+    def _rows_of(self, node: n.Node, pasts: Mapping[n.Read, str]) -> int:
+        return sum(self.rows(pasts[read]) for read in self.above[node] if isinstance(read, n.Read) and read in pasts)
+
+    def _share(self, node: n.Write, rebuilt: set[n.Node]) -> str:
+        """Return what a sink gets of that which is made again."""
+        assert isinstance(node.output, Sink), "of a view nothing is left out"
+        if node in rebuilt and node in self._new_outputs():
+            return "everything"
+        return "the difference" if node in rebuilt and node.output.changes == "applied" else "what comes from now on"
+
+    def _new_outputs(self) -> frozenset[n.Write]:
+        before = {step.output for step in self.saved.values()}
+        return frozenset(write for write in self.plan.writes if output_of(write) not in before)
 
     def _gone(self, pasts: Mapping[n.Read, str]) -> Iterator[StepChange]:
         """Give the steps that the program has no more, and that nothing stands in for.
@@ -178,7 +208,7 @@ class _Comparison:
         outputs = {output_of(write) for write in self.plan.writes}
         now = set(self.prints.values()) | set(pasts.values())
         fed: dict[str, set[str]] = {}
-        for step in reversed(self.saved.values()):  # what reads a step comes after it
+        for step in reversed(list(self.saved.values())):  # what reads a step comes after it
             own = fed.setdefault(step.fingerprint, set())
             if step.output is not None:
                 own.add(step.output)

@@ -283,7 +283,7 @@ class _KeyedTable:
         return StateError(
             f"{self.node.output.describe()} has the rows of an earlier program, and cannot be given the difference: "
             f"{what}. Name a new output, which gets everything; or leave its rows as they are and write what comes "
-            "from now on: allow_state_loss=True, --allow-state-loss"
+            "from now on: allow_state_loss=True"
         )
 
 

@@ -156,5 +156,5 @@ def _refused(found: Difference, directory: Path) -> StateError:
     return StateError(
         f"the program is not the one that made the state in {directory}, and would lose the state of\n{lost}\n"
         "Run the program that made it, or name another directory with data=, or go on without these: "
-        "allow_state_loss=True, --allow-state-loss. What becomes of each step: thalweg plan PROGRAM --diff"
+        "allow_state_loss=True. What becomes of each step: thalweg plan PROGRAM --diff"
     )
