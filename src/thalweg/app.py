@@ -233,6 +233,7 @@ class App:
         replace_output: bool = False,
         stop_timeout: Duration = "30s",
         ignore_crash_loop: bool = False,
+        allow_state_loss: bool = False,
     ) -> Report:
         """Run live: until stopped, or until the end that is asked for.
 
@@ -260,6 +261,8 @@ class App:
             stop_timeout: How long Ctrl-C, SIGTERM and ``stop`` give the run to save its state and end; one that takes
                 longer is ended with an error, its state as at the last checkpoint.
             ignore_crash_loop: Starts the run though the ones before failed again and again at the same checkpoint.
+            allow_state_loss: Whether a program that has changed may go on without the state that it has no use for
+                any more, or that cannot be made again because its source is gone.
 
         Raises:
             PlanError: The program cannot be run, or an argument is wrong.
@@ -282,6 +285,7 @@ class App:
             replace_output=replace_output,
             stop_timeout_us=duration_us(stop_timeout, "stop_timeout"),
             ignore_crash_loop=ignore_crash_loop,
+            allow_state_loss=allow_state_loss,
         )
         with _served(serve):
             return self.start(options, quiet=quiet, engine=engine)

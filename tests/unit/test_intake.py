@@ -304,8 +304,12 @@ def test_what_was_known_of_partitions_is_restored() -> None:
     made.restore(
         35,
         known,
-        [("0", 3, 50, 40, LATE_REASONS.index("new"), 3, False, False), ("1", None, NEVER, NEVER, 0, 0, False, True)],
+        [
+            ("0", 3, 50, 40, LATE_REASONS.index("new"), 3, False, False, 4),
+            ("1", None, NEVER, NEVER, 0, 0, False, True, 0),
+        ],
     )
+    assert made.partitions["0"].read == 4
     assert made.watermark() == 35  # of partition 2, which is new here, nothing is known; it never falls
     assert made.exceptions == known
     assert made.partitions["1"].exhausted

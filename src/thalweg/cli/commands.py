@@ -83,7 +83,7 @@ def command_line() -> cyclopts.App:
     for command, examples in (
         (run, ("thalweg run clicks.py", "thalweg run clicks.py --until caught-up --data state/clicks")),
         (batch, ("thalweg batch clicks.py", "thalweg batch clicks.py:app --json | head -3")),
-        (plan, ("thalweg plan clicks.py",)),
+        (plan, ("thalweg plan clicks.py", "thalweg plan clicks.py --diff")),
         (demo, ("thalweg demo", "thalweg demo flights --seconds 60 --speed 86400", "thalweg demo --list")),
         (serve, ("thalweg serve", "thalweg serve --host 0.0.0.0 --tokens tokens.toml --cert chain.pem --key key.pem")),
     ):
@@ -147,6 +147,10 @@ def run(
         bool,
         Parameter(help="Start though the runs before failed again and again at one place.", show_default=False),
     ] = False,
+    allow_state_loss: Annotated[
+        bool,
+        Parameter(help="Go on without the state that plan --diff shows as lost.", show_default=False),
+    ] = False,
 ) -> None:
     """Run live until Ctrl-C or SIGTERM, which save the state and stop; or until the end that is asked for.
 
@@ -170,6 +174,7 @@ def run(
             replace_output=replace_output,
             stop_timeout=stop_timeout,
             ignore_crash_loop=ignore_crash_loop,
+            allow_state_loss=allow_state_loss,
         )
     )
 
@@ -190,13 +195,29 @@ def batch(
     run_program(Wanted(program, "end", None, "1s", max_step_rows, quiet, json, fresh=True))
 
 
-def plan(program: Program, /) -> None:
+def plan(
+    program: Program,
+    /,
+    *,
+    diff: Annotated[
+        bool,
+        Parameter(
+            help="What becomes of the state, step by step: kept, rebuilt from the sources, or lost.", show_default=False
+        ),
+    ] = False,
+    data: Annotated[Path | None, Parameter(help="Where the state is; .thalweg/apps/<app> otherwise.")] = None,
+) -> None:
     """Print what a program does as a tree, each step above what it reads; run nothing."""
     from thalweg.cli.program import load
     from thalweg.plan.show import tree
 
     app = load(program)
-    print("\n".join([app.name, *tree(app.plan)]))
+    if diff:
+        from thalweg.cli.state_difference import difference_lines  # the engine loads when it is wanted
+
+        print("\n".join(difference_lines(app.plan, data)))
+    else:
+        print("\n".join([app.name, *tree(app.plan)]))
 
 
 def demo(

@@ -40,6 +40,7 @@ class Wanted:
         replace_output: Whether a new state replaces what another has left in the sinks.
         stop_timeout: How long it may take to stop.
         ignore_crash_loop: Whether to start though the runs before failed again and again.
+        allow_state_loss: Whether a changed program may go on without some of its state.
     """
 
     program: str
@@ -57,6 +58,7 @@ class Wanted:
     replace_output: bool = False
     stop_timeout: str = "30s"
     ignore_crash_loop: bool = False
+    allow_state_loss: bool = False
 
 
 def run_program(wanted: Wanted) -> None:
@@ -98,6 +100,7 @@ def _started(app: App, wanted: Wanted, engine: Watched) -> Report:
         replace_output=wanted.replace_output,
         stop_timeout=wanted.stop_timeout,
         ignore_crash_loop=wanted.ignore_crash_loop,
+        allow_state_loss=wanted.allow_state_loss,
         **chosen,
     )
 

@@ -18,7 +18,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,7 +33,7 @@ from thalweg.columnar.infer import SAMPLE_ROWS, infer_csv, infer_json
 from thalweg.columnar.inflate import InflatedFile
 from thalweg.columnar.json_rows import Unknown
 from thalweg.columnar.runs import RUN_BYTES, Cursor, DamagedTextError, Run, Runs, TextDecoder, one_by_one
-from thalweg.connect._files_found import Found, WasRead
+from thalweg.connect._files_found import Found, WasRead, read_before
 from thalweg.connect._files_tables import TableReader
 from thalweg.core.clock import Clock, SystemClock
 from thalweg.core.errors import SourceError
@@ -78,6 +78,15 @@ class OpenFiles:
             SourceError: There are no files, or ones that were read before have changed.
         """
         return FilesReader(self, position)
+
+    def replay(self, partition: str, position: Json) -> PartitionReader:
+        """Return a reader of the files that were read up to a position, in the order in which they were.
+
+        Raises:
+            SourceError: One of them is gone, or has changed.
+        """
+        files = read_before(self.listed(), position, self.path)
+        return FilesReader(replace(self, listed=lambda: files), None)
 
     def close(self) -> None:
         """Nothing is held here."""

@@ -43,6 +43,7 @@ class RunOptions:
         recover_from: The epoch of the checkpoint to go on from; None for the last.
         stop_timeout_us: How long a run that is told to stop may take for it, in microseconds.
         ignore_crash_loop: Whether to start though the runs before failed again and again at the same checkpoint.
+        allow_state_loss: Whether a changed program may go on without state that it cannot take over or rebuild.
     """
 
     data: Path | None = None
@@ -61,6 +62,7 @@ class RunOptions:
     recover_from: int | None = None
     stop_timeout_us: int = 30_000_000
     ignore_crash_loop: bool = False
+    allow_state_loss: bool = False
 
     @property
     def log_path(self) -> Path:

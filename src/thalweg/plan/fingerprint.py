@@ -18,32 +18,33 @@ def fingerprints(plan: n.Plan) -> dict[n.Node, str]:
 
     A node that occurs twice with the same inputs gets a second, third … fingerprint in the program's order.
     """
-    found: dict[n.Node, str] = {}
-    times: dict[str, int] = {}
-    for node in plan.nodes():
-        parts = [type(node).__name__, str(_VERSIONS.get(type(node).__name__, 0)), describe(node), str(node.schema)]
-        parts += [function_fingerprint(function) for function in _functions(node)]
-        parts += [found[needed] for needed in node.inputs]
-        digest = hashlib.sha256("\x00".join(parts).encode("utf-8", "backslashreplace")).hexdigest()[:16]
-        times[digest] = times.get(digest, 0) + 1
-        found[node] = digest if times[digest] == 1 else f"{digest}-{times[digest]}"
-    return found
+    return _prints(plan, None)
 
 
 def state_fingerprints(plan: n.Plan, needed: NeededColumns) -> dict[n.Node, str]:
-    """Return what the state of each node is found by: its fingerprint, and what it leaves out of its rows.
+    """Return what the state of each node is found by: its fingerprint, which covers what joins leave out of their rows.
 
     Args:
         plan: The plan.
         needed: The columns that can be seen of each node's rows.
     """
-    found = fingerprints(plan)
-    for node in found:
-        if isinstance(node, n.Join):
+    return _prints(plan, needed)
+
+
+def _prints(plan: n.Plan, needed: NeededColumns | None) -> dict[n.Node, str]:
+    found: dict[n.Node, str] = {}
+    times: dict[str, int] = {}
+    for node in plan.nodes():
+        parts = [type(node).__name__, str(_VERSIONS.get(type(node).__name__, 0)), describe(node), str(node.schema)]
+        parts += [function_fingerprint(function) for function in _functions(node)]
+        parts += [found[each] for each in node.inputs]
+        if needed is not None and isinstance(node, n.Join):
             kept = join_columns(node, needed[node])
             if kept != (node.left.schema.names, node.right.schema.names):
-                digest = hashlib.sha256(repr(kept).encode("utf-8", "backslashreplace")).hexdigest()[:8]
-                found[node] = f"{found[node]}-{digest}"
+                parts.append(repr(kept))
+        digest = hashlib.sha256("\x00".join(parts).encode("utf-8", "backslashreplace")).hexdigest()[:16]
+        times[digest] = times.get(digest, 0) + 1
+        found[node] = digest if times[digest] == 1 else f"{digest}-{times[digest]}"
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -11,14 +11,13 @@ import polars as pl
 import pyarrow as pa
 
 from thalweg.columnar.frames import to_frame
-from thalweg.core.errors import StateError
 from thalweg.core.outage import Retrying
-from thalweg.engine.contract import TimeException
 from thalweg.engine.embedded import ledger
-from thalweg.engine.embedded.intake import PARTITION, Intake
+from thalweg.engine.embedded.intake import Intake
 from thalweg.engine.embedded.ledger import Entry
 from thalweg.engine.embedded.posting import OutboxDelivery
 from thalweg.engine.embedded.stage import Stage
+from thalweg.plan.saved import SavedStep
 from thalweg.state.files import Stored
 from thalweg.state.outbox import Owed
 from thalweg.state.store import Start, StateStore
@@ -37,6 +36,7 @@ _COUNTS = (
     "held",
     "rows_out",
     "redriven",
+    "carried",
 )
 
 
@@ -77,15 +77,19 @@ class Checkpoints:
         directory: Where they are.
         prints: The fingerprint of each stage's and read's node, by ledger entry.
         room: How a full disk is waited for; None: not at all.
+        program: The steps of the program, to know what has become of them when the program is another one.
 
     Attributes:
         store: The files.
         redriven: Up to which offset the rows that are sent again were taken.
     """
 
-    def __init__(self, directory: Path, prints: Mapping[int, str], room: Retrying | None = None) -> None:
+    def __init__(
+        self, directory: Path, prints: Mapping[int, str], program: Sequence[SavedStep], room: Retrying | None = None
+    ) -> None:
         self.store = self._store = StateStore(directory, room)
         self._prints = prints
+        self._program = program
         self._written: dict[int, tuple[pl.DataFrame, Stored]] = {}
         """The frames of the last checkpoint, by ``id``: one that is still there is not written again."""
         self._read: dict[int, Stored] = {}
@@ -93,6 +97,11 @@ class Checkpoints:
         self._number = 0
         self._outputs: dict[str, tuple[int, Sequence[Owed]]] = {}
         self.redriven = 0
+
+    @property
+    def directory(self) -> Path:
+        """Where they are."""
+        return self._store.directory
 
     def start(self) -> Start:
         """Note that a run starts on this state."""
@@ -120,21 +129,18 @@ class Checkpoints:
             frames[name] = dict(stage.snapshot())
             body["stages"][name] = {
                 "step": stage.entry.step,
-                "counts": _counts(stage.entry),
+                "counts": counts_of(stage.entry),
                 "watermark": stage.watermark,
             }
         for intake in intakes:
             body["reads"][self._prints[id(intake.entry)]] = {
                 "step": intake.entry.step,
-                "counts": _counts(intake.entry),
+                "counts": counts_of(intake.entry),
                 "watermark": intake.last_watermark,
                 "exceptions": [asdict(e) for e in intake.exceptions],
-                "partitions": [
-                    [p.name, p.position, p.running_max, p.floor, p.why, p.rows, p.idle or p.slept, p.done]
-                    for p in intake.partitions.values()
-                    if p.name != PARTITION
-                ],
+                "partitions": intake.saved(),
             }
+        body["program"] = [step.as_json() for step in self._program]
         body["ledger"] = ledger.table(entries).to_pylist()
         # An output of an earlier program keeps what it is owed until the program has it again.
         outputs = self._outputs | {name: (each.last, each.owed()) for name, each in deliveries.items()}
@@ -160,49 +166,34 @@ class Checkpoints:
         self._written = kept
         self._outputs = dict(cut.outputs)
 
-    def load(
-        self, stages: Sequence[Stage], intakes: Sequence[Intake], recover_from: int | None = None
-    ) -> tuple[int, bool]:
-        """Restore a checkpoint, the last by default; return its epoch (0: there is none) and whether it is sealed.
+    def load(self, recover_from: int | None = None) -> dict[str, Any] | None:
+        """Return what a checkpoint says, the last by default; None if there is none.
 
         Raises:
-            StateError: It is damaged, of another program, or not kept.
+            StateError: It is damaged, of a later version, or not kept.
         """
         body = self._store.load(recover_from)
-        if body is None:
-            return 0, False
-        self._outputs = {
-            name: (last, [Owed.from_json(each) for each in owed]) for name, (last, owed) in body["outputs"].items()
-        }
-        self.redriven = int(body["redriven"])
-        known = {self._prints[id(stage.entry)] for stage in stages}
-        known |= {self._prints[id(intake.entry)] for intake in intakes}
-        saved = set(body["stages"]) | set(body["reads"])
-        if known != saved:
-            raise StateError(
-                f"the state in {self._store.directory} is of another version of this program: {len(saved - known)} of "
-                f"its {len(saved)} steps have changed. Run the program that made it, or start anew: name another "
-                "directory with data=, or delete this one"
-            )
-        for stage in stages:
-            entry = body["stages"][self._prints[id(stage.entry)]]
-            frames = {key: self._frame(Stored(file, digest)) for key, (file, digest) in entry["frames"].items()}
-            stage.restore(frames)
-            for _, frame in stage.snapshot():
-                if id(frame) in self._read:
-                    self._written[id(frame)] = (frame, self._read[id(frame)])
-            self._read.clear()
-            stage.watermark = entry["watermark"]
-            _restore_counts(stage.entry, entry["counts"])
-        for intake in intakes:
-            saved_read = body["reads"][self._prints[id(intake.entry)]]
-            _restore_counts(intake.entry, saved_read["counts"])
-            intake.restore(
-                saved_read["watermark"],
-                [TimeException(**e) for e in saved_read["exceptions"]],
-                saved_read["partitions"],
-            )
-        return int(body["epoch"]), bool(body["sealed"])
+        if body is not None:
+            self._outputs = {
+                name: (last, [Owed.from_json(each) for each in owed]) for name, (last, owed) in body["outputs"].items()
+            }
+            self.redriven = int(body["redriven"])
+        return body
+
+    def restore_stage(self, stage: Stage, saved: Mapping[str, Any]) -> None:
+        """Give an operator the state that a checkpoint says it had.
+
+        Raises:
+            StateError: A file is missing or damaged.
+        """
+        frames = {key: self._frame(Stored(file, digest)) for key, (file, digest) in saved["frames"].items()}
+        stage.restore(dict(frames))  # the frames themselves are held, so that no other object has the id of one
+        for _, frame in stage.snapshot():
+            if id(frame) in self._read:
+                self._written[id(frame)] = (frame, self._read[id(frame)])
+        self._read.clear()
+        stage.watermark = saved["watermark"]
+        restore_counts(stage.entry, saved["counts"])
 
     def forget_later(self) -> None:
         """Remove the checkpoints after the one that was restored."""
@@ -230,15 +221,12 @@ def _pieces(frame: pl.DataFrame) -> Iterator[pa.Table]:
         yield frame[start : start + rows].to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
-def _counts(entry: Entry) -> dict[str, int]:
+def counts_of(entry: Entry) -> dict[str, int]:
+    """Return the counts of a ledger entry by name."""
     return {name: getattr(entry, name) for name in _COUNTS}
 
 
-def _restore_counts(entry: Entry, counts: Mapping[str, int]) -> None:
+def restore_counts(entry: Entry, counts: Mapping[str, int]) -> None:
+    """Give a ledger entry the counts of a checkpoint."""
     for name, value in counts.items():
         setattr(entry, name, value)
-
-
-def prints_of(entries: Iterable[tuple[Entry, str]]) -> dict[int, str]:
-    """Return fingerprints by ledger entry."""
-    return {id(entry): fingerprint for entry, fingerprint in entries}

@@ -81,6 +81,10 @@ class Delivery(ABC):
             self._patience.demand(f"the sink {self.name}")
         self._raise()
 
+    def target_rows(self) -> list[pa.Table] | None:
+        """Return the rows that the target has, with all that is owed to it; None if it cannot tell."""
+        return None
+
     def owed(self) -> Sequence[Owed]:
         """Return the epochs that the sink has not confirmed."""
         return ()

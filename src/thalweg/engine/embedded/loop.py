@@ -18,7 +18,7 @@ from thalweg.core.outage import PATIENCE_S, Patience, Retrying
 from thalweg.core.ports import Bounded, Nothing
 from thalweg.engine.contract import Progress, Report, RunOptions
 from thalweg.engine.embedded import ledger
-from thalweg.engine.embedded.checkpoint import Checkpoints, Moment, prints_of
+from thalweg.engine.embedded.checkpoint import Checkpoints, Moment
 from thalweg.engine.embedded.crash_loop import CAREFUL_ROWS, CrashLoop, Past
 from thalweg.engine.embedded.egress import Egress
 from thalweg.engine.embedded.graph import Graph, Vertex
@@ -28,12 +28,13 @@ from thalweg.engine.embedded.ledger import Entry
 from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.outputs import Outlet, ViewOutlet, outlet_of
 from thalweg.engine.embedded.prefetch import Prefetched
+from thalweg.engine.embedded.rebuild import rebuild
 from thalweg.engine.embedded.redrive import Redrive, Resent
+from thalweg.engine.embedded.resume import Program, Resumed, checkpoints_of, resume
 from thalweg.engine.embedded.rows import LATE_REASONS, Rows, combined_watermark
 from thalweg.engine.embedded.saving import Saving
 from thalweg.engine.embedded.stage import Output
 from thalweg.engine.embedded.tray import Tray
-from thalweg.plan.fingerprint import state_fingerprints
 from thalweg.plan.nodes import Plan, Read
 from thalweg.plan.prune import all_columns, needed_columns
 from thalweg.plan.show import step_name
@@ -170,26 +171,32 @@ class EmbeddedRun:
             self._close()
 
     def _open(self) -> bool:
-        options, sealed = self._options, False
+        options, sealed, resumed = self._options, False, Resumed()
+        program = Program(self._plan, self._needed, self._graph, self._intakes)
         self._started_s = self._clock.monotonic_s()
         if options.data is not None:
-            prints = state_fingerprints(self._plan, self._needed)
-            named = [(v.stage.entry, prints[v.node]) for v in self._graph.vertices if v.stage is not None]
-            named += [(intake.entry, prints[intake.read]) for intake in self._intakes]
-            self._checkpoints = Checkpoints(options.data, prints_of(named), self._room)
-            self._epoch, sealed = self._checkpoints.load(self._graph.stages, self._intakes, options.recover_from)
-            for intake in self._intakes:
-                vertex = self._vertex_of[id(intake.read)]
-                vertex.watermark, vertex.idle = intake.last_watermark, intake.watermark() is None
+            self._checkpoints = checkpoints_of(options.data, program, self._room)
+            resumed = resume(self._checkpoints, program, options)
+            self._epoch, sealed = resumed.epoch, resumed.sealed
             if not sealed:
-                past = Past(self._checkpoints.store, prints.values(), self._epoch, options.ignore_crash_loop)
+                past = Past(self._checkpoints.store, program.prints().values(), self._epoch, options.ignore_crash_loop)
                 self._crash_loop.begin(past, self._intakes)
-        if sealed:
+        if sealed and resumed.difference is None:
             # Its run may have died before its last epoch was delivered.
             if options.recover_from or any(owed for _, owed in self._checkpoints.outputs.values()):  # type: ignore[union-attr]  # a state is sealed
                 self._begin()
             return True
         self._begin()
+        if resumed.difference is not None:
+            rebuild(program, resumed, options, self._memory, self._stopping)
+            ledger.carry(self._entries)
+            self._changed = True
+        for intake in self._intakes:
+            vertex = self._vertex_of[id(intake.read)]
+            vertex.watermark, vertex.idle = intake.last_watermark, intake.watermark() is None
+        if sealed:
+            self._checkpoint(last=True)
+            return True
         for intake in self._intakes:
             intake.source = intake.open()
             if options.until is not None and isinstance(intake.source, Bounded):
@@ -406,7 +413,8 @@ class EmbeddedRun:
     # ------------------------------------------------------------------ checkpoints and the end
 
     def _checkpoint(self, *, last: bool) -> None:
-        if self._tapped or self._redriven or any(intake.gathered for intake in self._intakes):
+        # What moved without a row counts too: from the positions alone nobody could tell whether it had an effect.
+        if self._tapped or self._redriven or any(i.gathered or self._moved(i) for i in self._intakes):
             self._step()
         self.balance()
         epoch = self._epoch + 1

@@ -19,12 +19,20 @@ import pyarrow as pa
 
 from thalweg.core.errors import SinkError, SinkUnavailable
 from thalweg.core.outage import Outage, Patience, Retrying, passes
-from thalweg.core.ports import EpochWriter
+from thalweg.core.ports import EpochWriter, Rereadable
 from thalweg.engine.embedded.delivery import LOOK_S, Delivery, Mark
 from thalweg.state.outbox import OUTBOX_BYTES, OutboxFile, Owed, outbox_rows
 
 SLOW_S: Final = 5.0
 """A sink that takes nothing for so long is shown as one that holds up the run."""
+
+
+@dataclass(slots=True)
+class _Look:
+    """Asks for what the target has."""
+
+    rows: list[pa.Table] | None = None
+    done: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,7 @@ class OutboxDelivery(Delivery):
         self._number = 0
         self._ended = False
         self._taking_since_s: float | None = None
+        self._look: _Look | None = None
         self._changed = threading.Condition()
         self._room = Retrying(f"the disk of {post.directory}", post.patience)
         self._writer: EpochWriter | None = None
@@ -79,6 +88,16 @@ class OutboxDelivery(Delivery):
 
     def owed(self) -> Sequence[Owed]:
         return tuple(self._owed)
+
+    def target_rows(self) -> list[pa.Table] | None:
+        look = _Look()
+        with self._changed:
+            self._look = look
+            self._changed.notify_all()
+        while not look.done.wait(LOOK_S):
+            self._raise()
+            self._patience.demand(f"the sink {self.name}")
+        return look.rows
 
     def deliver(self, epoch: int) -> None:
         self._raise()
@@ -155,6 +174,8 @@ class OutboxDelivery(Delivery):
         try:
             while self._due():
                 self._deliver(self._committed)
+                if self._look is not None:
+                    self._retrying.until_done(self._show)
         except BaseException as error:  # raised again in the loop's own thread
             self._error = self._error or error
         try:
@@ -163,10 +184,10 @@ class OutboxDelivery(Delivery):
             self._error = self._error or error
 
     def _due(self) -> bool:
-        """Wait until an epoch is to be given to the sink; tell whether there is one, or the run has ended."""
+        """Wait until an epoch is to be given to the sink, or the target is asked for; tell whether the run goes on."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or self._next() is not None)
-            return self._next() is not None
+            self._changed.wait_for(lambda: self._ended or self._look is not None or self._next() is not None)
+            return self._look is not None or self._next() is not None
 
     def _next(self) -> Owed | None:
         first = self._owed[0] if self._owed else None
@@ -198,6 +219,15 @@ class OutboxDelivery(Delivery):
                 self._abandon()
             raise
         self._confirm()
+
+    def _show(self) -> None:
+        """Say what the target has, now that it has all that is committed."""
+        if self._writer is None:
+            self._open()
+        look, self._look = self._look, None
+        assert look is not None, "it was asked for"
+        look.rows = list(self._writer.rows()) if isinstance(self._writer, Rereadable) else None
+        look.done.set()
 
     def _open(self) -> None:
         """Open the sink, and forget what it has already."""
