@@ -17,6 +17,7 @@ from thalweg.engine.embedded.delivery import OutboxDelivery
 from thalweg.engine.embedded.intake import PARTITION, Intake
 from thalweg.engine.embedded.ledger import Entry
 from thalweg.engine.embedded.stage import Stage
+from thalweg.engine.embedded.stored_view import views_of
 from thalweg.state.outbox import Owed
 from thalweg.state.store import Start, StateStore, Stored
 
@@ -97,6 +98,7 @@ class Checkpoints:
                     if p.name != PARTITION
                 ],
             }
+        body["views"] = views_of(stages, self._prints)
         body["ledger"] = ledger.table(entries).to_pylist()
         # An output of an earlier program keeps what it is owed until the program has it again.
         outputs = self._outputs | {name: (each.last, each.owed()) for name, each in deliveries.items()}
