@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Final, Literal
@@ -24,6 +24,7 @@ from thalweg.core.ports import Readable, Sink, Source, Writable
 from thalweg.core.schema import schema_of
 from thalweg.core.sizes import half_of_memory, size_bytes
 from thalweg.engine.contract import Engine, Report, Run, RunOptions, Until
+from thalweg.engine.versioned import of_version
 from thalweg.observe.status import following, total_rows
 from thalweg.plan.expr import as_expr, infer, is_aggregate, show
 from thalweg.plan.nodes import Plan, Read, ViewOutput, Write
@@ -226,6 +227,8 @@ class App:
         memory: str | int | None = None,
         engine: Engine | None = None,
         serve: str | None = None,
+        start: Literal["checkpoint", "earliest"] | datetime = "checkpoint",
+        version: int | Literal["dev"] | None = None,
     ) -> Report:
         """Run live: until stopped, or until the end that is asked for.
 
@@ -242,6 +245,12 @@ class App:
                 beyond it lives in files, in ``spill`` of the state directory. Of windows and joins it is not counted.
             engine: What runs it; this process by default.
             serve: ``HOST:PORT`` on loopback where the embedded log is served over HTTP while the run lives.
+            start: ``checkpoint`` goes on where the last run stopped. ``earliest`` reads the sources anew from their
+                beginning, a time from then on (naive is UTC): of topics the rows that were appended since, of files
+                those that were changed since. Either makes a new version beside the ones that are there, with a state
+                of its own, ``NAME@2``, and outputs of its own: ``late@2/``, ``clicks.v2``. A function of ``call`` gets
+                nothing then.
+            version: Which version to go on with; by default the current one, the first until another is promoted.
 
         Raises:
             PlanError: The program cannot be run, or an argument is wrong.
@@ -250,15 +259,15 @@ class App:
         if until not in (None, "caught-up", "end"):
             raise PlanError(f'app.run(until={until!r}): allowed are None, "caught-up" and "end"')
         kept = data == _KEPT
-        directory = Path(".thalweg/apps") / self.name if kept else None if data is None else Path(data)
+        first = Path(".thalweg/apps") / self.name if kept else None if data is None else Path(data)
         options = RunOptions(
-            data=directory,
-            log=Path(".thalweg/log") if kept else None,
+            log=Path(".thalweg/log") if kept else None if first is None else first / "log",
             until=until,
             max_step_rows=_step_rows(max_step_rows),
             memory_bytes=half_of_memory() if memory is None else size_bytes(memory, "memory"),
             checkpoint_us=duration_us(checkpoint, "checkpoint"),
         )
+        options = of_version(self.plan, options, first, start, None if version is None else str(version))
         with _served(serve):
             return self.start(options, quiet=quiet, engine=engine)
 

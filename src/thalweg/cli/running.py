@@ -11,6 +11,7 @@ from typing import Any
 from thalweg.app import App
 from thalweg.cli.program import load
 from thalweg.cli.results import Results, json_line
+from thalweg.cli.versions import notes, start_of
 from thalweg.engine.contract import Report, Run, RunOptions, Until
 from thalweg.observe.status import Meter, Status, following, total_rows, watching
 from thalweg.observe.watched import Watched
@@ -34,6 +35,8 @@ class Wanted:
         fresh: Whether it is a batch.
         serve: Where HTTP is served while the run lives; None: nowhere.
         memory: What state may take of the memory.
+        start: Where to begin, as ``--from`` says it.
+        version: The version to go on with; None: the current one.
     """
 
     program: str
@@ -46,6 +49,8 @@ class Wanted:
     fresh: bool = False
     serve: str | None = None
     memory: str | None = None
+    start: str | None = None
+    version: int | None = None
 
 
 def run_program(wanted: Wanted) -> None:
@@ -58,7 +63,7 @@ def run_program(wanted: Wanted) -> None:
     app = load(wanted.program)
     engine = Watched(lambda run, plan, options: _follow(wanted, run, plan, options))
     report = _started(app, wanted, engine)
-    results = Results(app.name, report, engine.options.data, fresh=wanted.fresh)
+    results = Results(app.name, report, engine.options.data, fresh=wanted.fresh, version=engine.options.version)
     if wanted.json:
         results.print_json(with_report=not wanted.fresh)
         if wanted.fresh and not wanted.quiet:
@@ -74,6 +79,7 @@ def _started(app: App, wanted: Wanted, engine: Watched) -> Report:
     if wanted.fresh:
         return app.batch(max_step_rows=wanted.max_step_rows, engine=engine)
     chosen: dict[str, Any] = {} if wanted.data is None else {"data": wanted.data}  # the arguments of App.run
+    chosen["start"] = start_of(wanted.start)
     return app.run(
         until=wanted.until,
         max_step_rows=wanted.max_step_rows,
@@ -82,11 +88,15 @@ def _started(app: App, wanted: Wanted, engine: Watched) -> Report:
         engine=engine,
         serve=wanted.serve,
         memory=wanted.memory,
+        version=wanted.version,
         **chosen,
     )
 
 
 def _follow(wanted: Wanted, run: Run, plan: Plan, options: RunOptions) -> AbstractContextManager[None]:
+    if not (wanted.quiet or wanted.json):
+        for line in notes(plan, options):
+            print(line, file=sys.stderr)
     live = options.until is None
     # A run that goes on from a state has read a part already.
     whole = options.data is None or not options.data.exists()

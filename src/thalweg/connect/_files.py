@@ -5,17 +5,19 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
 
 import pyarrow as pa
 
 from thalweg.connect._files_read import Found, OpenFiles, infer_schema, redecoded
+from thalweg.connect._files_since import position_after
 from thalweg.connect._files_write import FolderWriter, SingleFileWriter
 from thalweg.core.errors import PlanError, SinkError, SourceError
-from thalweg.core.ports import EpochWriter, OpenSource, SourceBatch, WriteRequest
+from thalweg.core.ports import EpochWriter, Json, OpenSource, SourceBatch, WriteRequest
 from thalweg.core.schema import Schema
+from thalweg.core.version import path_of
 
 Format = Literal["ndjson", "csv", "parquet", "arrow"]
 
@@ -64,6 +66,14 @@ class Files:
     def target(self) -> str | None:
         """The folder or file, absolute; of a pattern the folder in which it looks."""
         return str(Path(_base(self.path)).absolute())
+
+    def beside(self, version: str) -> Files:
+        """Return the folder of a version: ``late@2`` beside ``late``."""
+        return replace(self, path=str(path_of(Path(self.path), version)) + "/" * self.path.endswith("/"))
+
+    def position_at(self, partition: str, time_us: int) -> Json:
+        """Return the position after the files that were last changed before a time; others are read whole."""
+        return position_after(self.listed(), time_us)
 
     def describe(self) -> str:
         """Return one line for the plan."""

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from thalweg.core.clock import Clock, SystemClock
 from thalweg.core.errors import PlanError, near
+from thalweg.core.version import FIRST
 from thalweg.plan.nodes import Plan
 
 Until: TypeAlias = Literal["caught-up", "end"]
@@ -33,6 +34,10 @@ class RunOptions:
         clock: Where time comes from.
         pick: Overrides which partitions a step reads; for tests.
         replay: Idle and new partitions as an earlier run recorded them.
+        version: The version of the app whose outputs are written (see ``core.version``).
+        beside: Whether another version is the current one: what has no place of its own gets nothing.
+        start_us: From which time on sources are read that have no checkpoint yet, in microseconds since 1970; None:
+            from their beginning.
     """
 
     data: Path | None = None
@@ -45,6 +50,9 @@ class RunOptions:
     clock: Clock = field(default_factory=SystemClock)
     pick: Pick | None = None
     replay: Sequence[TimeException] = ()
+    version: str = FIRST
+    beside: bool = False
+    start_us: int | None = None
 
     @property
     def log_path(self) -> Path:

@@ -15,7 +15,9 @@ import pyarrow as pa
 
 from thalweg.columnar.frames import empty_frame, in_order, to_table
 from thalweg.core.ports import EpochWriter, Sink, WriteRequest
+from thalweg.core.version import FIRST
 from thalweg.engine.embedded.arrangement import stacked
+from thalweg.engine.embedded.beside import open_version
 from thalweg.engine.embedded.delivery import Delivery, OutboxDelivery, PassingDelivery, StepDelivery
 from thalweg.engine.embedded.rows import WEIGHT, Rows, copies
 from thalweg.engine.embedded.stage import Output, Stage
@@ -36,6 +38,8 @@ class Beginning:
         fresh: Whether outputs are replaced.
         directory: The state directory; None for none.
         owed: By output: the last epoch that had rows for it, and what of them it has not confirmed.
+        version: The version of the app whose places are written to.
+        beside: Whether another version is the current one.
     """
 
     app: str
@@ -45,6 +49,8 @@ class Beginning:
     fresh: bool = False
     directory: Path | None = None
     owed: Mapping[str, tuple[int, Sequence[Owed]]] = field(default_factory=dict)
+    version: str = FIRST
+    beside: bool = False
 
     def delivery(
         self, sink: Sink, name: str, schema: pa.Schema, *, changing: bool = False, key: tuple[str, ...] | None = None
@@ -54,7 +60,8 @@ class Beginning:
         Raises:
             SinkError: It cannot be opened, or does not fit the state.
         """
-        writer = sink.open(WriteRequest(schema, changing, key, self.epoch, self.fresh, self.app, self.run, self.term))
+        request = WriteRequest(schema, changing, key, self.epoch, self.fresh, self.app, self.run, self.term)
+        writer = open_version(sink, self.version, request, beside=self.beside)
         if not isinstance(writer, EpochWriter):
             return StepDelivery(writer, name)
         if self.directory is None:
