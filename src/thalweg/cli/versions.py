@@ -34,7 +34,7 @@ def start_of(text: str | None) -> dt.datetime | str:
 
 def notes(plan: Plan, options: RunOptions) -> Iterator[str]:
     """Give lines that say what a run of a version does otherwise than one of the program's own names."""
-    if options.version == FIRST and options.start_us is None:
+    if options.version == FIRST and options.start_us is None and not options.beside:
         return
     since = "" if options.start_us is None else f", from {_time(options.start_us)}"
     beside = ", beside the current one" if options.beside else ""
@@ -44,8 +44,8 @@ def notes(plan: Plan, options: RunOptions) -> Iterator[str]:
         if isinstance(output, ViewOutput):
             continue
         assert isinstance(output, Sink), "an output is a view or a sink"
-        if options.version != FIRST and isinstance(output, Versioned):
-            if (own := output.beside(options.version).describe()) != output.describe():
+        if isinstance(output, Versioned):
+            if options.version != FIRST and (own := output.beside(options.version).describe()) != output.describe():
                 yield f"  {output.describe()} is {own}"
         elif options.beside:
             yield f"  {output.describe()} gets nothing: it has no place beside the current version's"

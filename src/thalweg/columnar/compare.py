@@ -255,7 +255,11 @@ def _shared_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
         return None
     kind = joined.schema["v"]
     # A float would not hold every integer of both.
-    return pl.Decimal(38, 0) if one.is_integer() and other.is_integer() and kind.is_float() else kind
+    return (
+        pl.Decimal(38, 0)
+        if one.is_integer() and other.is_integer() and (kind.is_float() or kind == pl.Int128)
+        else kind
+    )
 
 
 def _table(frame: pl.DataFrame) -> pa.Table:

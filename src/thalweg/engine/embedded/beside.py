@@ -23,8 +23,8 @@ def open_version(sink: Sink, version: str, request: WriteRequest, *, beside: boo
     Raises:
         SinkError: It cannot be opened.
     """
-    if version != FIRST and isinstance(sink, Versioned):
-        return sink.beside(version).open(request)
+    if isinstance(sink, Versioned):
+        return (sink if version == FIRST else sink.beside(version)).open(request)
     return _Withheld() if beside else sink.open(request)
 
 
