@@ -115,6 +115,10 @@ def test_a_replay_is_compared_and_promoted_while_nothing_runs(
         "runs of prices go on with version 2 from now on; state: .thalweg/apps/prices@2\n"
         "to go back: thalweg promote prices@1\n"
     )
+    assert run("plan", "prices.py")[1].endswith(
+        "prices: version 2; state: .thalweg/apps/prices@2\n"
+        "  files(out/, format=ndjson) is files(out@2/, format=ndjson)\n"
+    )
     rows(folder, "b", 4)
     code, out, err = run("run", "prices.py", "--until", "caught-up", "--json")
     report = json.loads(out.splitlines()[-1])["report"]

@@ -125,42 +125,6 @@ def test_a_promoted_version_is_what_runs_go_on_with(tmp_path: Path, log: Log) ->
     assert in_files(tmp_path / "out@3") == [1, 2, 3, 4]
 
 
-def _in_the_firsts_places(patch: pytest.MonkeyPatch) -> None:
-    true = beside_module.open_version
-    planted = lambda sink, version, request, **_: true(sink, "1", request, beside=False)  # noqa: E731
-    patch.setattr("thalweg.engine.embedded.outputs.open_version", planted)
-
-
-def _calls_again(patch: pytest.MonkeyPatch) -> None:
-    true = beside_module.open_version
-    planted = lambda sink, version, request, **_: true(sink, version, request, beside=False)  # noqa: E731
-    patch.setattr("thalweg.engine.embedded.outputs.open_version", planted)
-
-
-def _never_current(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("thalweg.engine.versioned.current", lambda first: versions.Version(first, "1"))
-
-
-@pytest.mark.parametrize(
-    ("plant", "check"),
-    [
-        (_in_the_firsts_places, test_a_replay_from_the_earliest_rows_stands_beside_what_was_there),
-        (_calls_again, test_a_replay_from_the_earliest_rows_stands_beside_what_was_there),
-        (_never_current, test_a_promoted_version_is_what_runs_go_on_with),
-    ],
-)
-def test_the_tests_find_a_planted_bug(
-    plant: Callable[[pytest.MonkeyPatch], None],
-    check: Callable[[Path, Log], None],
-    tmp_path: Path,
-    log: Log,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    plant(monkeypatch)
-    with pytest.raises((AssertionError, SinkError)):
-        check(tmp_path, log)
-
-
 def test_the_first_run_of_all_is_the_first_version_from_wherever_it_starts(tmp_path: Path, log: Log) -> None:
     assert run(tmp_path, start="earliest") == [1, 2, 3]
     assert in_files(tmp_path / "out") == [1, 2, 3]
@@ -186,6 +150,47 @@ def test_a_topic_is_read_from_what_was_appended_at_a_time_on(tmp_path: Path, log
     assert run(tmp_path, start=moment.replace(tzinfo=None) - timedelta(days=365_000)) == [1, 2, 3, 4, 5]
     append(log, 6)
     assert run(tmp_path, version=2) == [4, 5, 6]
+
+
+def _in_the_firsts_places(patch: pytest.MonkeyPatch) -> None:
+    true = beside_module.open_version
+    planted = lambda sink, version, request, **_: true(sink, "1", request, beside=False)  # noqa: E731
+    patch.setattr("thalweg.engine.embedded.outputs.open_version", planted)
+
+
+def _calls_again(patch: pytest.MonkeyPatch) -> None:
+    true = beside_module.open_version
+    planted = lambda sink, version, request, **_: true(sink, version, request, beside=False)  # noqa: E731
+    patch.setattr("thalweg.engine.embedded.outputs.open_version", planted)
+
+
+def _from_the_beginning_after_all(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(versions.Version, "from_us", None)
+
+
+def _never_current(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("thalweg.engine.versioned.current", lambda first: versions.Version(first, "1"))
+
+
+@pytest.mark.parametrize(
+    ("plant", "check"),
+    [
+        (_in_the_firsts_places, test_a_replay_from_the_earliest_rows_stands_beside_what_was_there),
+        (_calls_again, test_a_replay_from_the_earliest_rows_stands_beside_what_was_there),
+        (_never_current, test_a_promoted_version_is_what_runs_go_on_with),
+        (_from_the_beginning_after_all, test_a_topic_is_read_from_what_was_appended_at_a_time_on),
+    ],
+)
+def test_the_tests_find_a_planted_bug(
+    plant: Callable[[pytest.MonkeyPatch], None],
+    check: Callable[[Path, Log], None],
+    tmp_path: Path,
+    log: Log,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plant(monkeypatch)
+    with pytest.raises((AssertionError, SinkError)):
+        check(tmp_path, log)
 
 
 def test_a_version_that_dies_before_its_first_checkpoint_starts_at_its_time_again(

@@ -164,10 +164,11 @@ def batch(
 def plan(program: Program, /) -> None:
     """Print what a program does as a tree, each step above what it reads; run nothing."""
     from thalweg.cli.program import load
+    from thalweg.cli.versions import current_notes
     from thalweg.plan.show import tree
 
     app = load(program)
-    print("\n".join([app.name, *tree(app.plan)]))
+    print("\n".join([app.name, *tree(app.plan), *current_notes(app.plan)]))
 
 
 def demo(

@@ -51,6 +51,16 @@ def notes(plan: Plan, options: RunOptions) -> Iterator[str]:
             yield f"  {output.describe()} gets nothing: it has no place beside the current version's"
 
 
+def current_notes(plan: Plan) -> Iterator[str]:
+    """Give lines that say where runs of a program write now; none while that is where the program says.
+
+    Raises:
+        StateError: What says which version is the current one is damaged.
+    """
+    version = state_of(plan.name, None)
+    return notes(plan, RunOptions(data=version.directory, version=version.name))
+
+
 def promote_version(name: str, data: Path | None) -> None:
     """Make a version the current one, and say so.
 

@@ -16,6 +16,7 @@ from thalweg.columnar.frames import to_frame
 from thalweg.core.errors import PlanError, near
 
 _WEIGHT: Final = "__weight"
+_GROUP: Final = "__group"
 _RANK: Final = "__rank"
 _SIDES: Final = ("__left", "__right")
 
@@ -204,12 +205,16 @@ def _as_multisets(one: pl.DataFrame, other: pl.DataFrame, tolerance: float, show
 def _apart(one: pl.DataFrame, other: pl.DataFrame, floats: Sequence[str], tolerance: float) -> list[pl.DataFrame]:
     """Pair rows that differ in floats alone, and there by no more than the tolerance; return the rest."""
     rest = [name for name in one.columns if name not in floats]
+    # Rows of one group are alike but for their floats; within it the least is paired with the least, and so on.
+    groups = pl.concat([one.select(rest), other.select(rest)]).unique().with_row_index(_GROUP) if rest else None
     ranked = []
     for frame, side in zip((one, other), _SIDES, strict=True):
-        ordered = frame.sort(floats).with_row_index(side)
-        rank = pl.int_range(pl.len()).over(rest) if rest else pl.int_range(pl.len())
-        ranked.append(ordered.with_columns(rank.alias(_RANK)))
-    pairs = ranked[0].join(ranked[1], on=[*rest, _RANK], how="inner", nulls_equal=True, suffix="__other")
+        known = frame.with_columns(pl.lit(0, pl.UInt32).alias(_GROUP))
+        if groups is not None:
+            known = frame.join(groups, on=rest, how="left", nulls_equal=True)
+        ordered = known.sort(_GROUP, *floats).with_row_index(side)
+        ranked.append(ordered.with_columns((pl.col(side) - pl.col(side).min().over(_GROUP)).alias(_RANK)))
+    pairs = ranked[0].join(ranked[1].select(_GROUP, _RANK, _SIDES[1], *floats), on=[_GROUP, _RANK], suffix="__other")
     far = pl.any_horizontal(_differs(name, f"{name}__other", one.schema[name], tolerance) for name in floats)
     close = pairs.filter(~far)
     return [
