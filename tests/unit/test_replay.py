@@ -14,7 +14,7 @@ import pytest
 import thalweg as tw
 from thalweg import PlanError, SinkError, StateError, UnsupportedError, col
 from thalweg.connect import call, files, memory, stdout, topic, view
-from thalweg.core.ports import Versioned
+from thalweg.core.ports import StepWriter, Versioned, WriteRequest
 from thalweg.engine.embedded import beside as beside_module
 from thalweg.engine.embedded import loop
 from thalweg.engine.embedded.delivery import OutboxDelivery
@@ -251,6 +251,32 @@ def test_a_source_that_keeps_no_times_is_not_read_from_one_and_no_version_is_mad
     with pytest.raises(UnsupportedError, match=r"memory\(.*\) does not keep when its rows came; topics and files do"):
         app.run(data=tmp_path / "data", until="caught-up", start=datetime(2026, 1, 1))
     assert [version.name for version in versions.versions(tmp_path / "data")] == ["1"]
+
+
+class OnePlace:
+    """A sink with an address, and no place for another version."""
+
+    name = "there"
+    changes = "refused"
+    target = "somewhere"
+
+    def describe(self) -> str:
+        return "there()"
+
+    def open(self, request: WriteRequest) -> StepWriter:
+        return call(note).open(request)
+
+
+def test_a_sink_whose_place_the_versions_would_share_is_refused_and_no_version_is_made(tmp_path: Path) -> None:
+    app = tw.App("shared")
+    app.read(memory([{"n": 1}])).write(OnePlace())  # type: ignore[arg-type]  # its kind of changes is a plain text
+    app.run(data=tmp_path / "data", until="caught-up", start="earliest")
+    with pytest.raises(UnsupportedError, match=r"there\(\) has one place, which is the first version's"):
+        app.run(data=tmp_path / "data", until="caught-up", start="earliest")
+    with pytest.raises(UnsupportedError, match=r"there\(\) has one place"):
+        app.run(data=tmp_path / "data", until="caught-up", version="dev")
+    assert [version.name for version in versions.versions(tmp_path / "data")] == ["1"]
+    assert CALLED == [1]
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from thalweg.core.errors import Place, PlanError, UnsupportedError
-from thalweg.core.ports import Source, Timed
-from thalweg.core.version import DEV, is_version, parted
+from thalweg.core.ports import Sink, Source, Timed, Versioned
+from thalweg.core.version import DEV, FIRST, is_version, parted
 from thalweg.engine.contract import RunOptions
 from thalweg.plan.nodes import Plan, Read
-from thalweg.state.versions import Version, begin, current, existing
+from thalweg.state.versions import Version, begin, current, existing, versions
 
 Start: TypeAlias = 'Literal["checkpoint", "earliest"] | datetime'
 
@@ -29,7 +29,8 @@ def of_version(plan: Plan, options: RunOptions, first: Path | None, start: Start
 
     Raises:
         PlanError: What is asked for does not go together.
-        UnsupportedError: A source does not know when its rows came, and is to be read from a time on.
+        UnsupportedError: A source does not know when its rows came, and is to be read from a time on; or a sink has no
+            place for a version.
         StateError: There is no such version, or it cannot be made.
     """
     if not (start in ("checkpoint", "earliest") or isinstance(start, datetime)):
@@ -45,22 +46,44 @@ def of_version(plan: Plan, options: RunOptions, first: Path | None, start: Start
         raise PlanError(
             f"data={first} is that of a version; name the first one's, {first.with_name(base)}, and version={named}"
         )
-    if start == "checkpoint":
-        version = current(first) if name is None else Version(first, DEV) if name == DEV else existing(first, name)
-    elif name is not None:
+    if start != "checkpoint" and name is not None:
         raise PlanError(
             f"start={start!r} makes a new version, so version={name} cannot be meant; leave one of them out"
         )
+    if start != "checkpoint":
+        version = _new(plan, first, _micros(start) if isinstance(start, datetime) else None)
+    elif name is not None:
+        version = Version(first, DEV) if name == DEV else existing(first, name)
     else:
-        from_us = _micros(start) if isinstance(start, datetime) else None
-        if from_us is not None:
-            for node in plan.nodes():
-                if isinstance(node, Read):
-                    timed(node.source, node.place)
-        version = begin(first, from_us)
-    now = current(first)
-    beside = version != now
+        version = current(first)
+    if version.name != FIRST:
+        _check_places(plan)
+    beside = version != current(first)
     return replace(options, data=version.directory, version=version.name, beside=beside, start_us=version.from_us)
+
+
+def _new(plan: Plan, first: Path, from_us: int | None) -> Version:
+    # What cannot be is refused before there is a version.
+    if from_us is not None:
+        for node in plan.nodes():
+            if isinstance(node, Read):
+                timed(node.source, node.place)
+    if versions(first):
+        _check_places(plan)
+    return begin(first, from_us)
+
+
+def _check_places(plan: Plan) -> None:
+    """Raise where a sink would write into the first version's place."""
+    for write in plan.writes:
+        sink = write.output
+        # What has no address, such as a function, replaces nothing: see ``RunOptions.beside``.
+        if isinstance(sink, Sink) and sink.target is not None and not isinstance(sink, Versioned):
+            raise UnsupportedError(
+                f"{sink.describe()} has one place, which is the first version's: no other version can write there. "
+                "Take it out of the program for the replay, or give the sink a method beside(version)",
+                place=write.place,
+            )
 
 
 def timed(source: Source, place: Place | None = None) -> Timed:
