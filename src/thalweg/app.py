@@ -229,6 +229,7 @@ class App:
         serve: str | None = None,
         start: Literal["checkpoint", "earliest"] | datetime = "checkpoint",
         version: int | Literal["dev"] | None = None,
+        allow_state_loss: bool = False,
     ) -> Report:
         """Run live: until stopped, or until the end that is asked for.
 
@@ -251,6 +252,8 @@ class App:
                 of its own, ``NAME@2``, and outputs of its own: ``late@2/``, ``clicks.v2``. A function of ``call`` gets
                 nothing then.
             version: Which version to go on with; by default the current one, the first until another is promoted.
+            allow_state_loss: Whether a program that has changed may go on without the state that it has no use for
+                any more, or that cannot be made again because its source is gone.
 
         Raises:
             PlanError: The program cannot be run, or an argument is wrong.
@@ -266,6 +269,7 @@ class App:
             max_step_rows=_step_rows(max_step_rows),
             memory_bytes=half_of_memory() if memory is None else size_bytes(memory, "memory"),
             checkpoint_us=duration_us(checkpoint, "checkpoint"),
+            allow_state_loss=allow_state_loss,
         )
         options = of_version(self.plan, options, first, start, None if version is None else str(version))
         with _served(serve):

@@ -17,7 +17,7 @@ from tests.unit.rejections import checked, told, whole_rows
 from thalweg import Report, SinkError, SourceError, Stream
 from thalweg.connect import files, memory, view
 from thalweg.connect._files import Files
-from thalweg.connect._files_read import Found
+from thalweg.connect._files_found import Found
 
 
 class Row:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from thalweg.cli import main
+from thalweg.engine.embedded.stored_view import stored_view
 
 PROGRAM = """
 import thalweg as tw
@@ -165,7 +166,14 @@ def test_a_program_is_run_anew_when_a_module_beside_it_changes(
     wait_until(lambda: "prices: goes on with the changed program" in told.read_text(), process)
     rows(folder, "c", 5, 1)
     wait_until(lambda: written(folder / "out@dev") == [2, 3, 4, 5], process)
+    # A step that has changed is made again, what the old program wrote stays as it is, and the others keep what they had.
+    (folder / "least.py").write_text("LEAST = 5\n", encoding="utf-8")
+    wait_until(lambda: told.read_text().count("prices: goes on with the changed program") == 2, process)
+    rows(folder, "d", 4, 6)
+    wait_until(lambda: written(folder / "out@dev") == [2, 3, 4, 5, 6], process)
     assert stop(process) == 0
+    kept = stored_view(folder / ".thalweg" / "apps" / "prices@dev", "totals").rows
+    assert kept is not None and kept.to_pylist() == [{"k": "x", "n": 8, "total": 26}]
     assert not (folder / "out").exists()
     assert sorted(os.listdir(folder / ".thalweg" / "apps")) == ["prices@dev"]
 

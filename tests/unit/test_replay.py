@@ -220,6 +220,17 @@ def test_a_partition_that_gave_no_row_yet_still_starts_at_the_time(tmp_path: Pat
     assert run(tmp_path, version=2) == list(range(30, 50))
 
 
+def test_a_version_that_began_at_a_time_is_not_made_again_from_the_beginning(tmp_path: Path, log: Log) -> None:
+    moment = between(log)
+    append(log, 4, 5)
+    run(tmp_path)
+    assert run(tmp_path, start=moment) == [4, 5]
+    with pytest.raises(StateError, match="this version began at a time, not at the beginning: make a new one"):
+        run(tmp_path, least=5, version=2)
+    # One that began at the beginning is: every step below what has changed has the rows that it would have.
+    assert run(tmp_path, least=2) == [2, 3, 4, 5]
+
+
 def files_app(folder: Path) -> tw.App:
     app = tw.App("files")
     app.read(files(folder / "in" / "*.ndjson"), schema=SCHEMA).write(view("rows"))

@@ -79,7 +79,7 @@ def command_line() -> cyclopts.App:
     for command, examples in (
         (run, ("thalweg run clicks.py", "thalweg run clicks.py --until caught-up --from earliest")),
         (batch, ("thalweg batch clicks.py", "thalweg batch clicks.py:app --json | head -3")),
-        (plan, ("thalweg plan clicks.py",)),
+        (plan, ("thalweg plan clicks.py", "thalweg plan clicks.py --diff")),
         (dev, ("thalweg dev clicks.py", "thalweg dev clicks.py --serve 127.0.0.1:8080")),
         (compare, ("thalweg compare late/ late@2/", _COMPARED, "thalweg compare a.parquet b.csv --key id --json")),
         (promote, ("thalweg promote clicks@2",)),
@@ -134,6 +134,10 @@ def run(
         int | None,
         Parameter(help="The version to go on with; the current one otherwise.", validator=validators.Number(gte=1)),
     ] = None,
+    allow_state_loss: Annotated[
+        bool,
+        Parameter(help="Go on without the state that plan --diff shows as lost.", show_default=False),
+    ] = False,
 ) -> None:
     """Run live until Ctrl-C or SIGTERM, which save the state and stop; or until the end that is asked for.
 
@@ -141,8 +145,22 @@ def run(
     """
     from thalweg.cli.running import Wanted, run_program
 
-    wanted = Wanted(program, until, data, checkpoint, max_step_rows, quiet, json, False, serve, memory, start, version)
-    run_program(wanted)
+    run_program(
+        Wanted(
+            program,
+            until,
+            data,
+            checkpoint,
+            max_step_rows,
+            quiet,
+            json,
+            serve=serve,
+            memory=memory,
+            start=start,
+            version=version,
+            allow_state_loss=allow_state_loss,
+        )
+    )
 
 
 def batch(
@@ -161,14 +179,30 @@ def batch(
     run_program(Wanted(program, "end", None, "1s", max_step_rows, quiet, json, fresh=True))
 
 
-def plan(program: Program, /) -> None:
+def plan(
+    program: Program,
+    /,
+    *,
+    diff: Annotated[
+        bool,
+        Parameter(
+            help="What becomes of the state, step by step: kept, rebuilt from the sources, or lost.", show_default=False
+        ),
+    ] = False,
+    data: Annotated[Path | None, Parameter(help="Where the state is; .thalweg/apps/<app> otherwise.")] = None,
+) -> None:
     """Print what a program does as a tree, each step above what it reads; run nothing."""
     from thalweg.cli.program import load
     from thalweg.cli.versions import current_notes
     from thalweg.plan.show import tree
 
     app = load(program)
-    print("\n".join([app.name, *tree(app.plan), *current_notes(app.plan)]))
+    if diff:
+        from thalweg.cli.state_difference import difference_lines  # the engine loads when it is wanted
+
+        print("\n".join(difference_lines(app.plan, data)))
+    else:
+        print("\n".join([app.name, *tree(app.plan), *current_notes(app.plan, data)]))
 
 
 def demo(

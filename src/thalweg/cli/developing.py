@@ -152,7 +152,7 @@ class Development:
 def run_kept(app: App, data: Path | None, engine: Watched, serve: str | None) -> None:
     """Run an app live as the version of ``thalweg dev``, with the state of its unchanged steps."""
     chosen: dict[str, Any] = {} if data is None else {"data": data}  # the arguments of App.run
-    app.run(version=DEV, quiet=True, engine=engine, serve=serve, **chosen)
+    app.run(version=DEV, quiet=True, engine=engine, serve=serve, allow_state_loss=True, **chosen)
 
 
 def forget(folder: Path) -> None:

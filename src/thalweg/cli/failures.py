@@ -122,7 +122,7 @@ def failure_of(error: Exception, caller: Place | None = None) -> Failure:
         return Failure(type(error).__name__, message, None, "".join(traceback.format_exception(error)).rstrip(), FAILED)
     message = error.message if isinstance(error, PlanError) else str(error)
     if isinstance(error, StateError):
-        message = message.replace("data=", "--data")
+        message = message.replace("data=", "--data").replace("allow_state_loss=True", "--allow-state-loss")
     place = error.place if isinstance(error, PlanError) else _place_in(error, caller)
     if place is not None and caller is not None and place.file == caller.file:
         place = None

@@ -37,6 +37,7 @@ class Wanted:
         memory: What state may take of the memory.
         start: Where to begin, as ``--from`` says it.
         version: The version to go on with; None: the current one.
+        allow_state_loss: Whether a changed program may go on without some of its state.
     """
 
     program: str
@@ -51,6 +52,7 @@ class Wanted:
     memory: str | None = None
     start: str | None = None
     version: int | None = None
+    allow_state_loss: bool = False
 
 
 def run_program(wanted: Wanted) -> None:
@@ -89,6 +91,7 @@ def _started(app: App, wanted: Wanted, engine: Watched) -> Report:
         serve=wanted.serve,
         memory=wanted.memory,
         version=wanted.version,
+        allow_state_loss=wanted.allow_state_loss,
         **chosen,
     )
 

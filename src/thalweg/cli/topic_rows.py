@@ -18,7 +18,8 @@ from thalweg.columnar.conform import Conformer
 from thalweg.columnar.decode_json import JsonDecoder
 from thalweg.columnar.runs import Cursor, Runs
 from thalweg.connect import files
-from thalweg.connect._files_read import Found, OpenFiles, infer_schema
+from thalweg.connect._files_found import Found
+from thalweg.connect._files_read import OpenFiles, infer_schema
 from thalweg.core.errors import PlanError, SourceError, near
 from thalweg.core.ports import Nothing, Rejected
 from thalweg.core.schema import Schema

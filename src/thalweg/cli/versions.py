@@ -51,13 +51,17 @@ def notes(plan: Plan, options: RunOptions) -> Iterator[str]:
             yield f"  {output.describe()} gets nothing: it has no place beside the current version's"
 
 
-def current_notes(plan: Plan) -> Iterator[str]:
+def current_notes(plan: Plan, data: Path | None) -> Iterator[str]:
     """Give lines that say where runs of a program write now; none while that is where the program says.
+
+    Args:
+        plan: The program.
+        data: The state directory of its first version; None for the app's own place.
 
     Raises:
         StateError: What says which version is the current one is damaged.
     """
-    version = state_of(plan.name, None)
+    version = state_of(plan.name, data)
     return notes(plan, RunOptions(data=version.directory, version=version.name))
 
 

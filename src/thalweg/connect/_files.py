@@ -11,7 +11,8 @@ from typing import Any, Literal, get_args, overload
 
 import pyarrow as pa
 
-from thalweg.connect._files_read import Found, OpenFiles, infer_schema, redecoded
+from thalweg.connect._files_found import Found
+from thalweg.connect._files_read import OpenFiles, infer_schema, redecoded
 from thalweg.connect._files_since import position_after
 from thalweg.connect._files_write import FolderWriter, SingleFileWriter
 from thalweg.core.errors import PlanError, SinkError, SourceError

@@ -18,7 +18,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,6 +32,7 @@ from thalweg.columnar.infer import SAMPLE_ROWS, infer_csv, infer_json
 from thalweg.columnar.inflate import InflatedFile
 from thalweg.columnar.json_rows import Unknown
 from thalweg.columnar.runs import RUN_BYTES, Cursor, DamagedTextError, Run, Runs, TextDecoder, one_by_one
+from thalweg.connect._files_found import Found, read_before
 from thalweg.core.clock import Clock, SystemClock
 from thalweg.core.errors import SourceError
 from thalweg.core.ports import Json, Nothing, PartitionReader, SourceBatch
@@ -41,21 +42,6 @@ _LIST_EVERY_S = 0.25
 _QUIET_S = 1.0  # how long a followed file must not have grown before its last line counts without a newline
 _HEADER_BYTES = 1 << 16
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A file: its name within the source, its path, format, and the suffix of its compression."""
-
-    name: str
-    path: str
-    format: str
-    compression: str | None
-
-    @property
-    def grows(self) -> bool:
-        """Whether one can read on where it ended once: only text that is not compressed."""
-        return self.format in ("ndjson", "csv") and self.compression is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +78,15 @@ class OpenFiles:
             SourceError: There are no files, or ones that were read before have changed.
         """
         return FilesReader(self, position)
+
+    def replay(self, partition: str, position: Json) -> PartitionReader:
+        """Return a reader of the files that were read up to a position, in the order in which they were.
+
+        Raises:
+            SourceError: One of them is gone, or has changed.
+        """
+        files = read_before(self.listed(), position, self.path)
+        return FilesReader(replace(self, listed=lambda: files), None)
 
     def close(self) -> None:
         """Nothing is held here."""

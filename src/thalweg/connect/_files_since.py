@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 
-from thalweg.connect._files_read import Found
+from thalweg.connect._files_found import Found
 from thalweg.core.errors import SourceError
 from thalweg.core.ports import Json
 

@@ -225,6 +225,11 @@ class _OpenMemory:
             return _ColumnReader(data, partition, row)
         return _RowReader(data, self._schema, partition, row)
 
+    def replay(self, partition: str, position: Json) -> PartitionReader:
+        if isinstance(position, int):
+            self.reader(partition, position)  # raises if there are fewer rows
+        return self.reader(partition, None)
+
     def close(self) -> None:
         """The data belongs to the program."""
 

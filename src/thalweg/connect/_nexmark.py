@@ -11,7 +11,7 @@ import datetime as dt
 import math
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pyarrow as pa
@@ -202,6 +202,10 @@ class _OpenNexmark:
                 f"0 to {order.rows if order.rows is not None else 'any'}, the rows read"
             )
         return _NexmarkReader(source, self._schema, self._world, order, row)
+
+    def replay(self, partition: str, position: Json) -> PartitionReader:
+        at_once = replace(self._source, speed=None)
+        return _NexmarkReader(at_once, self._schema, self._world, _order(at_once, int(partition)), 0)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -181,6 +181,19 @@ class _OpenTopic:
             raise SourceError(f"{topic.name}[{partition}] cannot be read: {error}") from error
         return _Reader(reader, f"{topic.name}:{partition}", None if self._ends is None else self._ends[number])
 
+    def replay(self, partition: str, position: Json) -> PartitionReader:
+        reader = self.reader(partition, position)  # raises if the topic ends before it
+        reader.close()
+        try:
+            start = self._topic.start(int(partition))
+        except LogError as error:
+            raise SourceError(f"{self._topic.name}[{partition}] cannot be read: {error}") from error
+        if start > 0:
+            raise SourceError(
+                f"{self._topic.name}[{partition}] starts at offset {start} now; what was before was trimmed"
+            )
+        return self.reader(partition, 0)
+
     def close(self) -> None:
         """Readers are closed by their owners."""
         self._topic.close()

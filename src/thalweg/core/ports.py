@@ -109,6 +109,21 @@ class Bounded(Protocol):
 
 
 @runtime_checkable
+class Replayable(Protocol):
+    """An open source that can give again what it gave: a changed program's new state is made from that."""
+
+    def replay(self, partition: str, position: Json) -> PartitionReader:
+        """Return a reader of a partition from its beginning: the same rows in the same order up to a position.
+
+        What it gives after that is not asked for. It does not wait for a clock.
+
+        Raises:
+            SourceError: They are gone, or are not the same any more.
+        """
+        ...
+
+
+@runtime_checkable
 class Source(Protocol):
     """Describes where events come from; opening it does the first I/O beyond a look at the schema."""
 
@@ -228,6 +243,19 @@ class EpochWriter(Protocol):
 
     def close(self) -> None:
         """Give back what the writer holds."""
+        ...
+
+
+@runtime_checkable
+class Rereadable(Protocol):
+    """An epoch writer of a keyed table that can be read: where a step is rebuilt, it gets the difference."""
+
+    def rows(self) -> Iterator[pa.Table]:
+        """Return the rows of this output that the target has: the stream's columns, without a weight.
+
+        Raises:
+            SinkError: The target cannot be read.
+        """
         ...
 
 

@@ -38,6 +38,7 @@ class RunOptions:
         beside: Whether another version is the current one: what has no place of its own gets nothing.
         start_us: From which time on sources are read that have no checkpoint yet, in microseconds since 1970; None:
             from their beginning.
+        allow_state_loss: Whether a changed program may go on without state that it cannot take over or rebuild.
     """
 
     data: Path | None = None
@@ -53,6 +54,7 @@ class RunOptions:
     version: str = FIRST
     beside: bool = False
     start_us: int | None = None
+    allow_state_loss: bool = False
 
     @property
     def log_path(self) -> Path:

@@ -45,16 +45,25 @@ class Version:
         Raises:
             StateError: What says so is damaged.
         """
-        path = self.directory / _BEGAN
-        try:
-            found = json.loads(path.read_bytes())["from_us"]
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError) as error:
-            raise _damaged(path) from error
-        if not (found is None or (isinstance(found, int) and not isinstance(found, bool))):
-            raise _damaged(path)
-        return found
+        return from_us(self.directory)
+
+
+def from_us(directory: Path) -> int | None:
+    """Return the time from which on the state of a directory reads its sources; None: from their beginning.
+
+    Raises:
+        StateError: What says so is damaged.
+    """
+    path = directory / _BEGAN
+    try:
+        found = json.loads(path.read_bytes())["from_us"]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path) from error
+    if not (found is None or (isinstance(found, int) and not isinstance(found, bool))):
+        raise _damaged(path)
+    return found
 
 
 def current(first: Path) -> Version:

@@ -117,6 +117,10 @@ class Scripted:
         """Return a reader of a partition."""
         return ScriptedReader(self, partition, position if isinstance(position, int) else 0)
 
+    def replay(self, partition: str, position: Json) -> ScriptedReader:
+        """Return a reader of a partition from its beginning."""
+        return ScriptedReader(self, partition, 0)
+
     def close(self) -> None:
         """Nothing is held."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,13 @@ from typing import Any
 import polars as pl
 
 from thalweg.columnar.frames import to_frame
-from thalweg.core.errors import StateError
-from thalweg.engine.contract import TimeException
 from thalweg.engine.embedded import ledger
 from thalweg.engine.embedded.delivery import OutboxDelivery
-from thalweg.engine.embedded.intake import PARTITION, Intake
+from thalweg.engine.embedded.intake import Intake
 from thalweg.engine.embedded.ledger import Entry
 from thalweg.engine.embedded.stage import Stage
 from thalweg.engine.embedded.stored_view import views_of
+from thalweg.plan.saved import SavedStep
 from thalweg.state.outbox import Owed
 from thalweg.state.store import Start, StateStore, Stored
 
@@ -33,6 +32,7 @@ _COUNTS = (
     "held",
     "rows_out",
     "redriven",
+    "carried",
 )
 
 
@@ -42,18 +42,25 @@ class Checkpoints:
     Args:
         directory: Where they are.
         prints: The fingerprint of each stage's and read's node, by ledger entry.
+        program: The steps of the program, to know what has become of them when the program is another one.
 
     Attributes:
         redriven: Up to which offset the rows that are sent again were taken.
     """
 
-    def __init__(self, directory: Path, prints: Mapping[int, str]) -> None:
+    def __init__(self, directory: Path, prints: Mapping[int, str], program: Sequence[SavedStep]) -> None:
         self._store = StateStore(directory)
         self._prints = prints
+        self._program = program
         self._written: dict[str, tuple[pl.DataFrame, Stored]] = {}
         self._number = 0
         self._outputs: dict[str, tuple[int, Sequence[Owed]]] = {}
         self.redriven = 0
+
+    @property
+    def directory(self) -> Path:
+        """Where they are."""
+        return self._store.directory
 
     def start(self) -> Start:
         """Note that a run starts on this state."""
@@ -86,19 +93,16 @@ class Checkpoints:
                 kept[f"{name}/{key}"] = (frame, stored)
                 files[stored.file] = stored
                 names[key] = [stored.file, stored.sha256]
-            body["stages"][name] = {"frames": names, "counts": _counts(stage.entry), "watermark": stage.watermark}
+            body["stages"][name] = {"frames": names, "counts": counts_of(stage.entry), "watermark": stage.watermark}
         for intake in intakes:
             body["reads"][self._prints[id(intake.entry)]] = {
-                "counts": _counts(intake.entry),
+                "counts": counts_of(intake.entry),
                 "watermark": intake.last_watermark,
                 "exceptions": [asdict(e) for e in intake.exceptions],
-                "partitions": [
-                    [p.name, p.position, p.running_max, p.floor, p.why, p.rows, p.idle or p.slept, p.done]
-                    for p in intake.partitions.values()
-                    if p.name != PARTITION
-                ],
+                "partitions": intake.saved(),
             }
         body["views"] = views_of(stages, self._prints)
+        body["program"] = [step.as_json() for step in self._program]
         body["ledger"] = ledger.table(entries).to_pylist()
         # An output of an earlier program keeps what it is owed until the program has it again.
         outputs = self._outputs | {name: (each.last, each.owed()) for name, each in deliveries.items()}
@@ -108,47 +112,32 @@ class Checkpoints:
         self._store.remove(_files(self._outputs) - _files(outputs))
         self._outputs = outputs
 
-    def load(self, stages: Sequence[Stage], intakes: Sequence[Intake]) -> tuple[int, bool]:
-        """Restore the last checkpoint; return its epoch (0: there is none) and whether it is sealed.
+    def load(self) -> dict[str, Any] | None:
+        """Return what the last checkpoint says; None if there is none.
 
         Raises:
-            StateError: It is damaged, or of another program.
+            StateError: It is damaged, or of a later version.
         """
         body = self._store.load()
         if body is not None:
             self._outputs = {
                 name: (last, [Owed.from_json(each) for each in owed]) for name, (last, owed) in body["outputs"].items()
             }
+            self.redriven = int(body["redriven"])
         self._store.sweep("outbox", _files(self._outputs))  # what a run that died was writing
-        if body is None:
-            return 0, False
-        self.redriven = int(body["redriven"])
-        known = {self._prints[id(stage.entry)] for stage in stages}
-        known |= {self._prints[id(intake.entry)] for intake in intakes}
-        saved = set(body["stages"]) | set(body["reads"])
-        if known != saved:
-            raise StateError(
-                f"the state in {self._store.directory} is of another version of this program: {len(saved - known)} of "
-                f"its {len(saved)} steps have changed. Run the program that made it, or start anew: name another "
-                "directory with data=, or delete this one"
-            )
-        for stage in stages:
-            entry = body["stages"][self._prints[id(stage.entry)]]
-            frames = {
-                key: to_frame(self._store.read(Stored(file, digest))) for key, (file, digest) in entry["frames"].items()
-            }
-            stage.restore(frames)
-            stage.watermark = entry["watermark"]
-            _restore_counts(stage.entry, entry["counts"])
-        for intake in intakes:
-            saved_read = body["reads"][self._prints[id(intake.entry)]]
-            _restore_counts(intake.entry, saved_read["counts"])
-            intake.restore(
-                saved_read["watermark"],
-                [TimeException(**e) for e in saved_read["exceptions"]],
-                saved_read["partitions"],
-            )
-        return int(body["epoch"]), bool(body["sealed"])
+        return body
+
+    def restore_stage(self, stage: Stage, saved: Mapping[str, Any]) -> None:
+        """Give an operator the state that a checkpoint says it had.
+
+        Raises:
+            StateError: A file is missing or damaged.
+        """
+        stage.restore(
+            {key: to_frame(self._store.read(Stored(file, digest))) for key, (file, digest) in saved["frames"].items()}
+        )
+        stage.watermark = saved["watermark"]
+        restore_counts(stage.entry, saved["counts"])
 
     def close(self) -> None:
         """Unlock the directory."""
@@ -167,15 +156,12 @@ def _files(outputs: Mapping[str, tuple[int, Sequence[Owed]]]) -> set[str]:
     return {each.stored.file for _, owed in outputs.values() for each in owed}
 
 
-def _counts(entry: Entry) -> dict[str, int]:
+def counts_of(entry: Entry) -> dict[str, int]:
+    """Return the counts of a ledger entry by name."""
     return {name: getattr(entry, name) for name in _COUNTS}
 
 
-def _restore_counts(entry: Entry, counts: Mapping[str, int]) -> None:
+def restore_counts(entry: Entry, counts: Mapping[str, int]) -> None:
+    """Give a ledger entry the counts of a checkpoint."""
     for name, value in counts.items():
         setattr(entry, name, value)
-
-
-def prints_of(entries: Iterable[tuple[Entry, str]]) -> dict[int, str]:
-    """Return fingerprints by ledger entry."""
-    return {id(entry): fingerprint for entry, fingerprint in entries}

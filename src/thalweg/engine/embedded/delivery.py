@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 import pyarrow as pa
 
 from thalweg.core.errors import SinkError
-from thalweg.core.ports import EpochWriter, StepWriter
+from thalweg.core.ports import EpochWriter, Rereadable, StepWriter
 from thalweg.engine.embedded.bounded import BoundedQueue
 from thalweg.state.outbox import OutboxFile, Owed, outbox_rows
 
@@ -44,7 +44,15 @@ class _Deliver:
     epoch: int
 
 
-_Message: TypeAlias = pa.Table | _Mark | _Deliver
+@dataclass(slots=True)
+class _Look:
+    """Asks for what the target has."""
+
+    rows: list[pa.Table] | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+_Message: TypeAlias = pa.Table | _Mark | _Deliver | _Look
 
 
 class _Abandoned(Exception):
@@ -80,6 +88,10 @@ class Delivery(ABC):
         while not mark.done.wait(_LOOK_S):
             self._raise()
         self._raise()
+
+    def target_rows(self) -> list[pa.Table] | None:
+        """Return the rows that the target has, with all that is owed to it; None if it cannot tell."""
+        return None
 
     def owed(self) -> Sequence[Owed]:
         """Return the epochs that the sink has not confirmed."""
@@ -223,6 +235,13 @@ class OutboxDelivery(Delivery):
         if self._owed:
             self.deliver(last)
 
+    def target_rows(self) -> list[pa.Table] | None:
+        look = _Look()
+        self._send(look, 0)
+        while not look.done.wait(_LOOK_S):
+            self._raise()
+        return look.rows
+
     def owed(self) -> Sequence[Owed]:
         return tuple(self._owed)
 
@@ -236,6 +255,9 @@ class OutboxDelivery(Delivery):
                 message.done.set()
             elif isinstance(message, _Deliver):
                 self._deliver(message.epoch)
+            elif isinstance(message, _Look):
+                message.rows = list(self._writer.rows()) if isinstance(self._writer, Rereadable) else None
+                message.done.set()
             else:
                 if self._file is None:
                     self._number += 1

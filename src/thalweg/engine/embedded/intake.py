@@ -81,6 +81,7 @@ class Partition:
         floor: A lower bound of its watermark, set by an exception.
         why: Which exception (index into LATE_REASONS).
         rows: Rows decoded so far.
+        read: Rows read so far, decoded or not.
         idle: Whether it stopped holding the watermark.
         slept: Whether it was idle when an earlier run ended: its next row wakes it, but until it is silent
             again it holds the watermark.
@@ -97,6 +98,7 @@ class Partition:
     floor: int = NEVER
     why: int = 0
     rows: int = 0
+    read: int = 0
     idle: bool = False
     slept: bool = False
     last_read_s: float = 0.0
@@ -167,6 +169,7 @@ class Intake:
             self.rejected.append(RejectedRow(bad.place, bad.reason, bad.raw, bad.column))
         partition.position = batch.position
         partition.caught_up = False
+        partition.read += read
         entry = self.entry
         entry.rows_in += read
         entry.pairs += read
@@ -276,10 +279,18 @@ class Intake:
         """Take the state of a checkpoint back."""
         self._last = watermark
         self.exceptions = list(exceptions)
-        for name, position, running_max, floor, why, rows, idle, done in partitions:
+        for name, position, running_max, floor, why, rows, idle, done, read in partitions:
             self.partitions[name] = Partition(
-                name, None, position, running_max, floor, why, rows, slept=idle, done=done, exhausted=done
+                name, None, position, running_max, floor, why, rows, read, slept=idle, done=done, exhausted=done
             )
+
+    def saved(self) -> list[list[Any]]:
+        """Return what a checkpoint keeps of its partitions; ``restore`` takes it back."""
+        return [
+            [p.name, p.position, p.running_max, p.floor, p.why, p.rows, p.idle or p.slept, p.done, p.read]
+            for p in self.partitions.values()
+            if p.name != PARTITION
+        ]
 
     @property
     def last_watermark(self) -> int:

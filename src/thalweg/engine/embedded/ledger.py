@@ -49,6 +49,7 @@ class Entry:
         held: Of those, the ones still there.
         rows_out: Rows that it gave to each consumer.
         redriven: Rows that it took a second time, after they had been rejected.
+        carried: Rows that it took under an earlier program, beyond those that its operators now count as given to it.
         feeds: The operators that it gave them to.
     """
 
@@ -64,6 +65,7 @@ class Entry:
     held: int = 0
     rows_out: int = 0
     redriven: int = 0
+    carried: int = 0
     feeds: list[Entry] = field(default_factory=list)
 
     def counts(self) -> tuple[str | int, ...]:
@@ -96,14 +98,31 @@ def balance(entries: Sequence[Entry]) -> None:
         if entry.absorbed != entry.released + entry.held:
             state = f"{entry.released} released and {entry.held} held"
             raise _imbalance(entry, f"{entry.absorbed} rows were absorbed, but there are {state}")
+    taken = _taken(entries)
+    for entry in entries:
+        apart = entry.redriven + entry.carried
+        given = taken.get(id(entry), entry.rows_in - apart) + apart
+        if given != entry.rows_in:
+            raise _imbalance(entry, f"it took {entry.rows_in} rows, but was given {given}")
+
+
+def carry(entries: Sequence[Entry]) -> None:
+    """Note what operators of a changed program have taken, but not from those that feed them now.
+
+    Some of the counts are of an earlier program, others of a run over the same rows in other steps.
+    """
+    taken = _taken(entries)
+    for entry in entries:
+        entry.carried = entry.rows_in - entry.redriven - taken.get(id(entry), entry.rows_in - entry.redriven)
+
+
+def _taken(entries: Sequence[Entry]) -> dict[int, int]:
+    """Return how many rows each operator was given, by identity; nothing for those that none feeds."""
     taken: dict[int, int] = {}
     for entry in entries:
         for consumer in entry.feeds:
             taken[id(consumer)] = taken.get(id(consumer), 0) + entry.rows_out
-    for entry in entries:
-        given = taken.get(id(entry), entry.rows_in - entry.redriven) + entry.redriven
-        if given != entry.rows_in:
-            raise _imbalance(entry, f"it took {entry.rows_in} rows, but was given {given}")
+    return taken
 
 
 def table(entries: Sequence[Entry]) -> pa.Table:

@@ -19,7 +19,7 @@ from thalweg.core.version import topic_of
 from thalweg.engine.contract import Progress, Report, RunOptions
 from thalweg.engine.embedded import ledger
 from thalweg.engine.embedded.beside import first_position
-from thalweg.engine.embedded.checkpoint import Checkpoints, prints_of
+from thalweg.engine.embedded.checkpoint import Checkpoints
 from thalweg.engine.embedded.egress import Egress
 from thalweg.engine.embedded.graph import Graph, Vertex
 from thalweg.engine.embedded.intake import STEP_ROWS, Intake, Partition
@@ -27,11 +27,12 @@ from thalweg.engine.embedded.ledger import Entry
 from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.outputs import Outlet, SinkOutlet, ViewOutlet
 from thalweg.engine.embedded.prefetch import Prefetched
+from thalweg.engine.embedded.rebuild import rebuild
 from thalweg.engine.embedded.redrive import Redrive, Resent
+from thalweg.engine.embedded.resume import Resumed, checkpoints_of, resume
 from thalweg.engine.embedded.rows import ALWAYS, LATE_REASONS, NEVER, Rows, combined_watermark
 from thalweg.engine.embedded.stage import Output
 from thalweg.engine.embedded.tray import Tray
-from thalweg.plan.fingerprint import fingerprints
 from thalweg.plan.nodes import Plan, Read, ViewOutput, Write, key_of
 from thalweg.plan.show import step_name
 
@@ -150,23 +151,28 @@ class EmbeddedRun:
         return report
 
     def _open(self) -> bool:
-        options, sealed = self._options, False
+        options, sealed, resumed = self._options, False, Resumed()
         self._started_s = self._clock.monotonic_s()
         if options.data is not None:
-            prints = fingerprints(self._plan)
-            named = [(v.stage.entry, prints[v.node]) for v in self._graph.vertices if v.stage is not None]
-            named += [(intake.entry, prints[intake.read]) for intake in self._intakes]
-            self._checkpoints = Checkpoints(options.data, prints_of(named))
-            self._epoch, sealed = self._checkpoints.load(self._graph.stages, self._intakes)
-            for intake in self._intakes:
-                vertex = self._vertex_of[id(intake.read)]
-                vertex.watermark, vertex.idle = intake.last_watermark, intake.watermark() is None
-        if sealed:
+            self._checkpoints = checkpoints_of(options.data, self._plan, self._graph, self._intakes)
+            resumed = resume(self._checkpoints, self._plan, self._graph, self._intakes, options)
+            self._epoch, sealed = resumed.epoch, resumed.sealed
+        if sealed and resumed.difference is None:
             # Its run may have died before its last epoch was delivered.
             if any(owed for _, owed in self._checkpoints.outputs.values()):  # type: ignore[union-attr]  # a state is sealed
                 self._egress.begin(self._checkpoints, self._epoch)
             return True
         self._egress.begin(self._checkpoints, self._epoch)
+        if resumed.difference is not None:
+            rebuild(self._plan, resumed, options, self._memory, self._stopping, self._graph, self._intakes)
+            ledger.carry(self._entries)
+            self._changed = True
+        for intake in self._intakes:
+            vertex = self._vertex_of[id(intake.read)]
+            vertex.watermark, vertex.idle = intake.last_watermark, intake.watermark() is None
+        if sealed:
+            self._checkpoint(last=True)
+            return True
         for intake in self._intakes:
             intake.source = intake.read.source.open(intake.read.schema)
             if options.until is not None and isinstance(intake.source, Bounded):
@@ -377,7 +383,8 @@ class EmbeddedRun:
     # ------------------------------------------------------------------ checkpoints and the end
 
     def _checkpoint(self, *, last: bool) -> None:
-        if self._tapped or self._redriven or any(intake.gathered for intake in self._intakes):
+        # What moved without a row counts too: from the positions alone nobody could tell whether it had an effect.
+        if self._tapped or self._redriven or any(i.gathered or self._moved(i) for i in self._intakes):
             self._step()
         self.balance()
         self._epoch += 1

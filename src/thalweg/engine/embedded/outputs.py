@@ -106,13 +106,17 @@ class SinkOutlet(Outlet):
         )
 
     def process(self, inputs: Sequence[Rows], watermark: int) -> Output:
-        assert self.delivery is not None, "a run begins before its first step"
         frames = [in_order(rows.frame, self._schema.names) for rows in inputs]
         if frames:
             frame = stacked(frames)
             self._count(frame.height)
-            self.delivery.put(to_table(frame, self._schema))
+            self.give(to_table(frame, self._schema))
         return Output()
+
+    def give(self, rows: pa.Table) -> None:
+        """Give rows to the sink."""
+        assert self.delivery is not None, "a run begins before its first step"
+        self.delivery.put(rows)
 
 
 def output_name(sink: Sink) -> str:
