@@ -166,7 +166,7 @@ def test_a_program_is_run_anew_when_a_module_beside_it_changes(
     wait_until(lambda: "prices: goes on with the changed program" in told.read_text(), process)
     rows(folder, "c", 5, 1)
     wait_until(lambda: written(folder / "out@dev") == [2, 3, 4, 5], process)
-    # A step that has changed is made again, what the old program wrote stays as it is, and the others keep what they had.
+    # A step that has changed is made again, what was written stays as it is, and the others keep what they had.
     (folder / "least.py").write_text("LEAST = 5\n", encoding="utf-8")
     wait_until(lambda: told.read_text().count("prices: goes on with the changed program") == 2, process)
     rows(folder, "d", 4, 6)
