@@ -18,7 +18,8 @@ from thalweg.core.version import DEV, FIRST, is_version, path_of
 from thalweg.state.store import StateStore, read_manifest
 
 _BEGAN: Final = "began.json"
-_STARTED: Final = ("starts.json", "manifest.json")
+_STARTED: Final = "starts.json"
+"""What a run notes before it does anything else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ def promote(version: Version) -> Version:
 
 
 def _is_begun(first: Path) -> bool:
-    return any((first / name).exists() for name in _STARTED)
+    return (first / _STARTED).exists()
 
 
 def _noted(version: Version, directory: Path, from_us: int | None) -> Version:
