@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal
 
@@ -23,6 +23,7 @@ from thalweg.core.schema import schema_of
 from thalweg.core.signals import stopped_by_signals
 from thalweg.core.sizes import half_of_memory, size_bytes
 from thalweg.engine.contract import Engine, Report, Run, RunOptions, Until
+from thalweg.engine.versioned import of_version
 from thalweg.observe.status import following, total_rows
 from thalweg.plan.delivery import Guarantee, checked_guarantee
 from thalweg.plan.expr import as_expr, infer, is_aggregate, show
@@ -233,6 +234,8 @@ class App:
         replace_output: bool = False,
         stop_timeout: Duration = "30s",
         ignore_crash_loop: bool = False,
+        start: Literal["checkpoint", "earliest"] | datetime = "checkpoint",
+        version: int | Literal["dev"] | None = None,
         allow_state_loss: bool = False,
     ) -> Report:
         """Run live: until stopped, or until the end that is asked for.
@@ -261,6 +264,12 @@ class App:
             stop_timeout: How long Ctrl-C, SIGTERM and ``stop`` give the run to save its state and end; one that takes
                 longer is ended with an error, its state as at the last checkpoint.
             ignore_crash_loop: Starts the run though the ones before failed again and again at the same checkpoint.
+            start: ``checkpoint`` goes on where the last run stopped. ``earliest`` reads the sources anew from their
+                beginning, a time from then on (naive is UTC): of topics the rows that were appended since, of files
+                those that were changed since. Either makes a new version beside the ones that are there, with a state
+                of its own, ``NAME@2``, and outputs of its own: ``late@2/``, ``clicks.v2``. A function of ``call`` gets
+                nothing then.
+            version: Which version to go on with; by default the current one, the first until another is promoted.
             allow_state_loss: Whether a program that has changed may go on without the state that it has no use for
                 any more, or that cannot be made again because its source is gone.
 
@@ -272,21 +281,21 @@ class App:
         if until not in (None, "caught-up", "end"):
             raise PlanError(f'app.run(until={until!r}): allowed are None, "caught-up" and "end"')
         kept = data == _KEPT
-        directory = Path(".thalweg/apps") / self.name if kept else None if data is None else Path(data)
+        first = Path(".thalweg/apps") / self.name if kept else None if data is None else Path(data)
         options = RunOptions(
-            data=directory,
-            log=Path(".thalweg/log") if kept else None,
+            log=Path(".thalweg/log") if kept else None if first is None else first / "log",
             until=until,
             max_step_rows=_step_rows(max_step_rows),
             memory_bytes=half_of_memory() if memory is None else size_bytes(memory, "memory"),
             checkpoint_us=duration_us(checkpoint, "checkpoint"),
-            recover_from=_epoch(recover_from, directory),
-            delivery=checked_guarantee(delivery, self.plan, saved=directory is not None),
+            recover_from=_epoch(recover_from, first),
+            delivery=checked_guarantee(delivery, self.plan, saved=first is not None),
             replace_output=replace_output,
             stop_timeout_us=duration_us(stop_timeout, "stop_timeout"),
             ignore_crash_loop=ignore_crash_loop,
             allow_state_loss=allow_state_loss,
         )
+        options = of_version(self.plan, options, first, start, None if version is None else str(version))
         with _served(serve):
             return self.start(options, quiet=quiet, engine=engine)
 

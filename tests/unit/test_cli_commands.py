@@ -192,7 +192,7 @@ def test_help_answers_within_four_tenths_of_a_second(folder: Path) -> None:
     assert min(cpu_seconds() for _ in range(3)) < 0.4
 
 
-@pytest.mark.parametrize("command", ["run", "batch", "plan", "demo"])
+@pytest.mark.parametrize("command", ["run", "batch", "plan", "dev", "compare", "promote", "demo"])
 def test_help_teaches_by_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     assert f"  thalweg {command}" in capsys.readouterr().out.partition("Examples:")[2]

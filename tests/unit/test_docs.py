@@ -163,7 +163,9 @@ def test_the_readmes_commands_work(tmp_path: Path) -> None:
 def test_the_reference_lists_every_command_option_and_demonstration() -> None:
     page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
     app = command_line()
-    commands = {name: app[name] for name in ("run", "batch", "plan", "demo", "ledger", "serve")}
+    commands = {
+        name: app[name] for name in ("run", "batch", "plan", "dev", "compare", "promote", "demo", "ledger", "serve")
+    }
     for group in ("topic", "errors", "token"):
         commands |= {f"{group} {name}": app[group][name] for name in app[group] if not name.startswith("-")}
     for name, command in commands.items():

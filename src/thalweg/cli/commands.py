@@ -13,6 +13,7 @@ from cyclopts import Parameter, validators
 from thalweg import __version__
 from thalweg.cli.checkpoint_commands import checkpoint_commands
 from thalweg.cli.fault_commands import error_commands, ledger
+from thalweg.cli.replay_commands import compare, dev, promote
 from thalweg.cli.serving import create_token, serve
 from thalweg.cli.topic_commands import tail, topic_commands
 
@@ -29,6 +30,8 @@ _START = """Start here:
   thalweg run clicks.py                    live, until Ctrl-C
 
 Exit codes: 0 done, 1 the run failed, 2 the command or the program is wrong."""
+
+_COMPARED = "thalweg compare view:clicks/page_views view:clicks@2/page_views"
 
 Program = Annotated[str, Parameter(help="The program's file, with :NAME if it makes more than one App.")]
 Quiet = Annotated[bool, Parameter(help="Show results and errors only.", show_default=False)]
@@ -59,6 +62,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
 
         named = ("run", "batch", "plan", "demo", "topic", "errors", "ledger", "checkpoint", "serve", "token")
         known = next((f"{word} " for word in words if word in named), "")
+        known = next((f"{word} " for word in words if word in command_line()), "")
         message = f"{error}\nSee: thalweg {known}--help"
         return told(Failure("CommandError", message, None, None, WRONG), "--json" in words)
     if not command.__module__.startswith("thalweg.cli."):
@@ -67,7 +71,9 @@ def main(tokens: Sequence[str] | None = None) -> int:
     from thalweg.cli.failures import FAILED, guarded
 
     # A live run that is stopped is done, also before it has begun; anything else is not.
-    return guarded(command, bound, as_json="--json" in words, stopped=0 if command in (run, serve, tail) else FAILED)
+    return guarded(
+        command, bound, as_json="--json" in words, stopped=0 if command in (run, dev, serve, tail) else FAILED
+    )
 
 
 def command_line() -> cyclopts.App:
@@ -81,9 +87,12 @@ def command_line() -> cyclopts.App:
         default_parameter=Parameter(negative=()),
     )
     for command, examples in (
-        (run, ("thalweg run clicks.py", "thalweg run clicks.py --until caught-up --data state/clicks")),
+        (run, ("thalweg run clicks.py", "thalweg run clicks.py --until caught-up --from earliest")),
         (batch, ("thalweg batch clicks.py", "thalweg batch clicks.py:app --json | head -3")),
         (plan, ("thalweg plan clicks.py", "thalweg plan clicks.py --diff")),
+        (dev, ("thalweg dev clicks.py", "thalweg dev clicks.py --serve 127.0.0.1:8080")),
+        (compare, ("thalweg compare late/ late@2/", _COMPARED, "thalweg compare a.parquet b.csv --key id --json")),
+        (promote, ("thalweg promote clicks@2",)),
         (demo, ("thalweg demo", "thalweg demo flights --seconds 60 --speed 86400", "thalweg demo --list")),
         (serve, ("thalweg serve", "thalweg serve --host 0.0.0.0 --tokens tokens.toml --cert chain.pem --key key.pem")),
     ):
@@ -147,6 +156,18 @@ def run(
         bool,
         Parameter(help="Start though the runs before failed again and again at one place.", show_default=False),
     ] = False,
+    start: Annotated[
+        str | None,
+        Parameter(
+            name="--from",
+            help="earliest, or a time such as 2026-03-01T10:00:00Z: read the sources anew from there, as a new version "
+            "with a state and outputs beside those that are there. checkpoint: go on, as without it.",
+        ),
+    ] = None,
+    version: Annotated[
+        int | None,
+        Parameter(help="The version to go on with; the current one otherwise.", validator=validators.Number(gte=1)),
+    ] = None,
     allow_state_loss: Annotated[
         bool,
         Parameter(help="Go on without the state that plan --diff shows as lost.", show_default=False),
@@ -174,6 +195,8 @@ def run(
             replace_output=replace_output,
             stop_timeout=stop_timeout,
             ignore_crash_loop=ignore_crash_loop,
+            start=start,
+            version=version,
             allow_state_loss=allow_state_loss,
         )
     )
@@ -209,6 +232,7 @@ def plan(
 ) -> None:
     """Print what a program does as a tree, each step above what it reads; run nothing."""
     from thalweg.cli.program import load
+    from thalweg.cli.versions import current_notes
     from thalweg.plan.show import tree
 
     app = load(program)
@@ -217,7 +241,7 @@ def plan(
 
         print("\n".join(difference_lines(app.plan, data)))
     else:
-        print("\n".join([app.name, *tree(app.plan)]))
+        print("\n".join([app.name, *tree(app.plan), *current_notes(app.plan, data)]))
 
 
 def demo(

@@ -77,7 +77,7 @@ class Failure:
 
 
 def guarded(command: Callable[..., Any], bound: inspect.BoundArguments, *, as_json: bool, stopped: int = FAILED) -> int:
-    """Call a command; tell what goes wrong, and return the exit code.
+    """Call a command; tell what goes wrong, and return the exit code: the command's own, else 0.
 
     Args:
         command: What to call.
@@ -90,8 +90,9 @@ def guarded(command: Callable[..., Any], bound: inspect.BoundArguments, *, as_js
     caller = user_place()
     try:
         with _ended_by_signals(stopped):
-            command(*bound.args, **bound.kwargs)
+            code = command(*bound.args, **bound.kwargs)
             sys.stdout.flush()
+            return code if isinstance(code, int) else 0
     except BrokenPipeError:
         # Who read the output went away; at exit the interpreter would try to write the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -101,7 +102,6 @@ def guarded(command: Callable[..., Any], bound: inspect.BoundArguments, *, as_js
         return told(Failure("Interrupted", message, None, None, FAILED), as_json)
     except Exception as error:
         return told(failure_of(error, caller), as_json)
-    return 0
 
 
 def failure_of(error: Exception, caller: Place | None = None) -> Failure:
@@ -137,7 +137,7 @@ def program_trace(error: BaseException, program: Path) -> str:
 
 
 def _keep_own_frames(trace: traceback.TracebackException, program: Path) -> None:
-    own = [frame for frame in trace.stack if _is_own(frame.filename, program)]
+    own = [frame for frame in trace.stack if is_own(frame.filename, program)]
     trace.stack = traceback.StackSummary.from_list(own)
     related = (trace.__cause__, trace.__context__, *(trace.exceptions or () if hasattr(trace, "exceptions") else ()))
     for other in related:
@@ -145,7 +145,8 @@ def _keep_own_frames(trace: traceback.TracebackException, program: Path) -> None
             _keep_own_frames(other, program)
 
 
-def _is_own(file: str, program: Path | None = None) -> bool:
+def is_own(file: str, program: Path | None = None) -> bool:
+    """Return whether a file is the user's: not of this package, the standard library or what is installed."""
     # Generated code, and the C extensions' own sources, which are not there.
     if file.startswith("<") or file.endswith((".pyx", ".pxi")):
         return False
@@ -161,7 +162,7 @@ def _place_in(error: BaseException, caller: Place | None) -> Place | None:
     found = None
     while cause is not None:
         for file, line in _lines(cause.__traceback__):
-            if _is_own(file) and (caller is None or file != caller.file):
+            if is_own(file) and (caller is None or file != caller.file):
                 found = Place(file, line)
         cause = cause.__cause__
     return found

@@ -13,8 +13,10 @@ import pyarrow.compute as pc
 
 from thalweg.cli.results import json_line
 from thalweg.cli.tables import table_lines, value_text, values_of
+from thalweg.cli.versions import state_of
 from thalweg.core.envelope import REDRIVE_SCHEMA
 from thalweg.core.errors import PlanError, near
+from thalweg.core.version import parted, topic_of
 from thalweg.engine.embedded.ledger import COLUMNS
 from thalweg.log import Log, Topic
 from thalweg.state.manifests import read_manifest
@@ -28,8 +30,8 @@ class Where:
     """Where an app's rows were put aside.
 
     Attributes:
-        app: The app's name.
-        data: Its state directory, if it has one of its own.
+        app: The app's name; ``clicks@2`` means a version of it, else the current one is meant.
+        data: The state directory of its first version, if it has one of its own.
         log: The log.
     """
 
@@ -45,13 +47,17 @@ class Where:
     @property
     def data_path(self) -> Path:
         """The state directory."""
-        return self.data or Path(".thalweg/apps") / self.app
+        return state_of(self.app, self.data).directory
 
     @property
     def options(self) -> str:
         """The options that say so to another command."""
         given = (("--data", self.data), ("--log", self.log))
         return "".join(f" {option} {path}" for option, path in given if path is not None)
+
+    def topic_name(self, kind: str) -> str:
+        """The name of a topic of the app."""
+        return topic_of(f"{parted(self.app)[0]}.{kind}", state_of(self.app, self.data).name)
 
     def topic(self, kind: str) -> Topic | None:
         """Return a topic of the app; None if it has put nothing there.
@@ -61,8 +67,8 @@ class Where:
         """
         log = Log(self.log_path)
         names = log.topics()
-        if f"{self.app}.{kind}" in names:
-            return log.topic(f"{self.app}.{kind}")
+        if (name := self.topic_name(kind)) in names:
+            return log.topic(name)
         apps = sorted({name.rpartition(".")[0] for name in names if name.endswith((".errors", ".late"))})
         if self.app not in apps and not self.data_path.exists():
             raise PlanError(f'no app "{self.app}" has put rows aside in {self.log_path}; {near(self.app, apps)}')
@@ -161,7 +167,7 @@ def redrive(where: Where, chosen: Chosen, *, dry: bool) -> None:
     if meant is None or not meant.num_rows:
         see = f"thalweg errors list {where.app}{where.options}"
         raise PlanError(f"no rejected row of {where.app} is chosen; see them: {see}")
-    log, name = Log(where.log_path), f"{where.app}.redrive"
+    log, name = Log(where.log_path), where.topic_name("redrive")
     rows = meant
     if not chosen.again and name in log.topics():
         sent = _numbered(log.topic(name), ["error"])["error"]

@@ -36,7 +36,7 @@ def load(program: str) -> App:
         PlanError: There is no such file or app, more than one app and none is named, or the app writes nothing.
         LoadError: The program's own code raised.
     """
-    path, name = _parted(program)
+    path, name = parted(program)
     app = _app(load_module(path), path, name)
     try:
         _ = app.plan
@@ -55,7 +55,7 @@ def load_module(path: Path) -> ModuleType:
         PlanError: The file is not there, or is no Python file.
         LoadError: Its code raised.
     """
-    _check_file(path)
+    check_file(path)
     name = path.stem if path.stem not in sys.modules else f"program_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None  # the name ends in .py
@@ -70,14 +70,20 @@ def load_module(path: Path) -> ModuleType:
     return module
 
 
-def _parted(program: str) -> tuple[Path, str | None]:
+def parted(program: str) -> tuple[Path, str | None]:
+    """Return a program's file, and the name of its app if one is given."""
     file, colon, name = program.rpartition(":")
     if colon and (name.isidentifier() or not name) and not Path(program).exists():
         return Path(file), name
     return Path(program), None
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
+    """Raise where a path is no program's.
+
+    Raises:
+        PlanError: The file is not there, or is no Python file.
+    """
     if path.is_dir():
         raise PlanError(f"{path} is a folder; name the program's file in it: {path / 'PROGRAM.py'}")
     if not path.exists():

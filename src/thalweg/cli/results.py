@@ -12,6 +12,7 @@ import msgspec
 import pyarrow as pa
 
 from thalweg.cli.tables import table_lines, value_text, values_of
+from thalweg.core.version import FIRST
 from thalweg.engine.contract import Report
 
 SHOWN_ROWS: Final = 40
@@ -32,12 +33,14 @@ class Results:
         report: The run's report.
         data: Where its state is, if it kept one.
         fresh: Whether it was a batch.
+        version: The version of the app that it was.
     """
 
     app: str
     report: Report
     data: Path | None
     fresh: bool = False
+    version: str = FIRST
 
     def print_tables(self) -> None:
         """Print the views as tables on standard output."""
@@ -73,6 +76,7 @@ class Results:
             "open_windows": report.open_windows,
             "sealed": report.sealed,
             "data": None if self.data is None else str(self.data),
+            "version": self.version,
             "late": missed.slice(0, _JSON_FAULTS).to_pylist(),
             "errors": places.slice(0, _JSON_FAULTS).to_pylist(),
             "ledger": report.ledger.to_pylist(),

@@ -11,6 +11,7 @@ from typing import Any
 from thalweg.app import App
 from thalweg.cli.program import load
 from thalweg.cli.results import Results, json_line
+from thalweg.cli.versions import notes, start_of
 from thalweg.engine.contract import Report, Run, RunOptions, Until
 from thalweg.observe.status import Meter, Status, following, total_rows, watching
 from thalweg.observe.watched import Watched
@@ -40,6 +41,8 @@ class Wanted:
         replace_output: Whether a new state replaces what another has left in the sinks.
         stop_timeout: How long it may take to stop.
         ignore_crash_loop: Whether to start though the runs before failed again and again.
+        start: Where to begin, as ``--from`` says it.
+        version: The version to go on with; None: the current one.
         allow_state_loss: Whether a changed program may go on without some of its state.
     """
 
@@ -58,6 +61,8 @@ class Wanted:
     replace_output: bool = False
     stop_timeout: str = "30s"
     ignore_crash_loop: bool = False
+    start: str | None = None
+    version: int | None = None
     allow_state_loss: bool = False
 
 
@@ -71,7 +76,7 @@ def run_program(wanted: Wanted) -> None:
     app = load(wanted.program)
     engine = Watched(lambda run, plan, options: _follow(wanted, run, plan, options))
     report = _started(app, wanted, engine)
-    results = Results(app.name, report, engine.options.data, fresh=wanted.fresh)
+    results = Results(app.name, report, engine.options.data, fresh=wanted.fresh, version=engine.options.version)
     if wanted.json:
         results.print_json(with_report=not wanted.fresh)
         if wanted.fresh and not wanted.quiet:
@@ -87,6 +92,7 @@ def _started(app: App, wanted: Wanted, engine: Watched) -> Report:
     if wanted.fresh:
         return app.batch(max_step_rows=wanted.max_step_rows, engine=engine)
     chosen: dict[str, Any] = {} if wanted.data is None else {"data": wanted.data}  # the arguments of App.run
+    chosen["start"] = start_of(wanted.start)
     return app.run(
         until=wanted.until,
         max_step_rows=wanted.max_step_rows,
@@ -100,12 +106,16 @@ def _started(app: App, wanted: Wanted, engine: Watched) -> Report:
         replace_output=wanted.replace_output,
         stop_timeout=wanted.stop_timeout,
         ignore_crash_loop=wanted.ignore_crash_loop,
+        version=wanted.version,
         allow_state_loss=wanted.allow_state_loss,
         **chosen,
     )
 
 
 def _follow(wanted: Wanted, run: Run, plan: Plan, options: RunOptions) -> AbstractContextManager[None]:
+    if not (wanted.quiet or wanted.json):
+        for line in notes(plan, options):
+            print(line, file=sys.stderr)
     live = options.until is None
     # A run that goes on from a state has read a part already.
     whole = options.data is None or not options.data.exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from thalweg.cli.versions import state_of
 from thalweg.engine.embedded.resume import state_difference
 from thalweg.plan.difference import StepChange
 from thalweg.plan.nodes import Plan
@@ -15,12 +16,12 @@ def difference_lines(plan: Plan, data: Path | None) -> Iterator[str]:
 
     Args:
         plan: The program.
-        data: Where the state is; None for the app's own place.
+        data: The state directory of the first version; None for the app's own place. The current version is meant.
 
     Raises:
         StateError: The state is damaged.
     """
-    directory = data or Path(".thalweg/apps") / plan.name
+    directory = state_of(plan.name, data).directory
     found = state_difference(plan, directory)
     if found is None:
         yield f"{plan.name}: there is no state in {directory}; a run starts from nothing"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
 
@@ -13,10 +13,12 @@ import pyarrow as pa
 
 from thalweg.connect._files_found import Found
 from thalweg.connect._files_read import OpenFiles, infer_schema, redecoded
+from thalweg.connect._files_since import position_after
 from thalweg.connect._files_write import FolderWriter, SingleFileWriter
 from thalweg.core.errors import PlanError, SinkError, SourceError
-from thalweg.core.ports import EpochWriter, OpenSource, SourceBatch, WriteRequest
+from thalweg.core.ports import EpochWriter, Json, OpenSource, SourceBatch, WriteRequest
 from thalweg.core.schema import Schema
+from thalweg.core.version import path_of
 
 Format = Literal["ndjson", "csv", "parquet", "arrow"]
 
@@ -70,6 +72,14 @@ class Files:
     def recorded(self) -> str:
         """A file counts when the folder's record has its epoch; a single file is replaced as a whole."""
         return "the folder's record names the epoch"
+
+    def beside(self, version: str) -> Files:
+        """Return the folder of a version: ``late@2`` beside ``late``."""
+        return replace(self, path=str(path_of(Path(self.path), version)) + "/" * self.path.endswith("/"))
+
+    def position_at(self, partition: str, time_us: int) -> Json:
+        """Return the position after the files that were last changed before a time; others are read whole."""
+        return position_after(self.listed(), time_us)
 
     def describe(self) -> str:
         """Return one line for the plan."""

@@ -39,6 +39,10 @@ class Stdout:
         """The standard output is no path or address."""
         return None
 
+    def beside(self, version: str) -> Stdout:
+        """Return the same: what is printed replaces nothing."""
+        return self
+
     def describe(self) -> str:
         """Return one line for the plan."""
         return f"stdout({self.format or ''})"

@@ -6,6 +6,7 @@ import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal, overload
@@ -16,6 +17,7 @@ from thalweg.core.errors import LogError, PlanError, SinkError, SourceError, nea
 from thalweg.core.ports import EpochWriter, Json, Nothing, OpenSource, PartitionReader, SourceBatch, WriteRequest
 from thalweg.core.schema import Schema, schema_of
 from thalweg.core.sink_record import SinkRecord, goes_on, may_apply
+from thalweg.core.version import topic_of
 from thalweg.log import Log, TopicReader
 from thalweg.log import Topic as LogTopic
 from thalweg.log.claims import Claim, Claims
@@ -31,6 +33,7 @@ class Topic:
 
     topic: str
     log: str = DEFAULT_LOG
+    like: str | None = None
 
     @property
     def name(self) -> str:
@@ -61,6 +64,17 @@ class Topic:
     def recorded(self) -> str:
         """Each partition has the rows and their epoch in one frame."""
         return "frames carry their state and epoch"
+
+    def beside(self, version: str) -> Topic:
+        """Return the topic of a version: ``clicks.v2`` beside ``clicks``, made with its options."""
+        return replace(self, topic=topic_of(self.topic, version), like=self.topic)
+
+    def position_at(self, partition: str, time_us: int) -> Json:
+        """Return the offset of the first row that was appended at a time or after it."""
+        try:
+            return self._existing().offset_at(int(partition), time_us)
+        except LogError as error:
+            raise SourceError(f"{self.topic}[{partition}] cannot be read: {error}") from error
 
     def describe(self) -> str:
         """Return one line for the plan."""
@@ -286,13 +300,34 @@ def _writer(target: Topic, request: WriteRequest) -> _Writer:
     schema = schema_of(request.schema)
     try:
         log = Log(target.log)
-        found = log.topic(target.topic) if target.topic in log.topics() else log.create(target.topic, schema)
+        found = log.topic(target.topic) if target.topic in log.topics() else _made(log, target, schema)
     except LogError as error:
         raise SinkError(f"{target.describe()} cannot be written: {error}") from error
     # It may have been made since the program was built.
     if (difference := _difference(found, schema)) is not None:
         raise SinkError(f"{target.describe()} cannot be written: {difference}")
     return _Writer(found, request)
+
+
+def _made(log: Log, target: Topic, schema: Schema) -> LogTopic:
+    """Make a topic, with the options of the one that it stands beside, if there is one."""
+    if target.like is None or target.like not in log.topics():
+        return log.create(target.topic, schema)
+    given = log.topic(target.like).options
+    return log.create(
+        target.topic,
+        schema,
+        given.partitions,
+        given.key,
+        time=given.time,
+        id=given.id,
+        id_within=timedelta(microseconds=given.id_within_us),
+        retention=None if given.retention_us is None else timedelta(microseconds=given.retention_us),
+        retention_bytes=given.retention_bytes,
+        compact=given.compact,
+        segment_bytes=given.segment_bytes,
+        drift=given.drift,
+    )
 
 
 def _difference(topic: LogTopic, stream: Schema) -> str | None:

@@ -330,6 +330,30 @@ class Narrowable(Protocol):
 
 
 @runtime_checkable
+class Versioned(Protocol):
+    """A sink that has a place of its own for each version of an app (see ``core.version``)."""
+
+    def beside(self, version: str) -> Sink:
+        """Return the sink of a version that is not the first."""
+        ...
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """A source that knows when its rows came."""
+
+    def position_at(self, partition: str, time_us: int) -> Json:
+        """Return the position of a partition before the first row that came at a time or after it.
+
+        Units: Microseconds since 1970.
+
+        Raises:
+            SourceError: The source cannot be asked.
+        """
+        ...
+
+
+@runtime_checkable
 class Recording(Protocol):
     """A sink whose writers record epochs in the target: each row is there once, whatever crashes."""
 

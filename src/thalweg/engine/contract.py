@@ -12,6 +12,7 @@ import pyarrow as pa
 from thalweg.core.clock import Clock, SystemClock
 from thalweg.core.errors import PlanError, near
 from thalweg.core.outage import Outage
+from thalweg.core.version import FIRST
 from thalweg.plan.delivery import Guarantee
 from thalweg.plan.nodes import Plan
 
@@ -43,6 +44,10 @@ class RunOptions:
         recover_from: The epoch of the checkpoint to go on from; None for the last.
         stop_timeout_us: How long a run that is told to stop may take for it, in microseconds.
         ignore_crash_loop: Whether to start though the runs before failed again and again at the same checkpoint.
+        version: The version of the app whose outputs are written (see ``core.version``).
+        beside: Whether another version is the current one: what has no place of its own gets nothing.
+        start_us: From which time on sources are read that have no checkpoint yet, in microseconds since 1970; None:
+            from their beginning.
         allow_state_loss: Whether a changed program may go on without state that it cannot take over or rebuild.
     """
 
@@ -62,6 +67,9 @@ class RunOptions:
     recover_from: int | None = None
     stop_timeout_us: int = 30_000_000
     ignore_crash_loop: bool = False
+    version: str = FIRST
+    beside: bool = False
+    start_us: int | None = None
     allow_state_loss: bool = False
 
     @property

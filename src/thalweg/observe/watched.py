@@ -23,33 +23,37 @@ class Watched:
         follow: Gives the context in which a run goes on.
 
     Attributes:
+        follow: The same.
         options: Those of the last run.
+        stopped: Whether it was told to stop.
     """
 
     def __init__(self, follow: Follow) -> None:
-        self._follow = follow
+        self.follow = follow
         self.options = RunOptions()
+        self.stopped = False
 
     def start(self, plan: Plan, options: RunOptions) -> Run:
         """Return a run of the plan that has not read anything yet."""
         from thalweg.engine.embedded.loop import Embedded  # engines load when a plan runs
 
         self.options = options
-        return _WatchedRun(Embedded().start(plan, options), plan, options, self._follow)
+        self.stopped = False
+        return _WatchedRun(Embedded().start(plan, options), plan, self)
 
 
 class _WatchedRun:
-    def __init__(self, run: Run, plan: Plan, options: RunOptions, follow: Follow) -> None:
+    def __init__(self, run: Run, plan: Plan, watched: Watched) -> None:
         self._run = run
         self._plan = plan
-        self._options = options
-        self._follow = follow
+        self._watched = watched
 
     def run(self) -> Report:
-        with self._follow(self._run, self._plan, self._options):
+        with self._watched.follow(self._run, self._plan, self._watched.options):
             return self._run.run()
 
     def stop(self, *, soon: threading.Event | None = None) -> None:
+        self._watched.stopped = True
         self._run.stop()
 
     def progress(self) -> Progress:

@@ -17,6 +17,7 @@ from thalweg.engine.embedded.intake import Intake
 from thalweg.engine.embedded.ledger import Entry
 from thalweg.engine.embedded.posting import OutboxDelivery
 from thalweg.engine.embedded.stage import Stage
+from thalweg.engine.embedded.stored_view import views_of
 from thalweg.plan.saved import SavedStep
 from thalweg.state.files import Stored
 from thalweg.state.outbox import Owed
@@ -140,6 +141,7 @@ class Checkpoints:
                 "exceptions": [asdict(e) for e in intake.exceptions],
                 "partitions": intake.saved(),
             }
+        body["views"] = views_of(stages, self._prints)
         body["program"] = [step.as_json() for step in self._program]
         body["ledger"] = ledger.table(entries).to_pylist()
         # An output of an earlier program keeps what it is owed until the program has it again.

@@ -58,6 +58,8 @@ class Egress:
                 owed=checkpoints.outputs,
                 recovers=options.recover_from is not None,
                 patience=patience,
+                version=options.version,
+                beside=options.beside,
             )
             # Late and rejected rows of all the states that an app has had stand beside each other.
             joining = replace(beginning, foreign="joined")

@@ -16,8 +16,10 @@ import pyarrow as pa
 from thalweg.core.errors import PlanError, SinkError, StateError, StoppedError, near
 from thalweg.core.outage import PATIENCE_S, Patience, Retrying
 from thalweg.core.ports import Bounded, Nothing
+from thalweg.core.version import topic_of
 from thalweg.engine.contract import Progress, Report, RunOptions
 from thalweg.engine.embedded import ledger
+from thalweg.engine.embedded.beside import first_position
 from thalweg.engine.embedded.checkpoint import Checkpoints, Moment
 from thalweg.engine.embedded.crash_loop import CAREFUL_ROWS, CrashLoop, Past
 from thalweg.engine.embedded.egress import Egress
@@ -203,7 +205,8 @@ class EmbeddedRun:
                 intake.source.bound(complete=options.until == "end")
             self._discover(intake)
         if self._checkpoints is not None:
-            resent = Resent(options.log_path, self._plan.name, self._checkpoints.redriven)
+            topic = topic_of(f"{self._plan.name}.redrive", options.version)
+            resent = Resent(options.log_path, topic, self._checkpoints.redriven)
             intakes = [(intake, self._vertex_of[id(intake.read)]) for intake in self._intakes]
             self._redrive = Redrive(resent, self._graph, intakes, self._tray.add_errors)
         return False
@@ -399,6 +402,7 @@ class EmbeddedRun:
             partition = intake.partitions.get(name)
             if partition is None:
                 partition = intake.partitions[name] = Partition(name)
+                partition.position = first_position(intake.read.source, name, self._options, self._epoch)
                 # At the very beginning no watermark is known, and nothing is held up.
                 vertex = self._vertex_of[id(intake.read)]
                 intake.hold_up(partition, self._graph.operator_watermark(vertex), _NEW)

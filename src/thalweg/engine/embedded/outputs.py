@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -16,7 +17,9 @@ import pyarrow as pa
 from thalweg.columnar.frames import empty_frame, in_order, to_table
 from thalweg.core.outage import Patience
 from thalweg.core.ports import EpochWriter, Sink, SinkWriter, StepWriter, WriteRequest
+from thalweg.core.version import FIRST
 from thalweg.engine.embedded.arrangement import stacked
+from thalweg.engine.embedded.beside import open_version
 from thalweg.engine.embedded.delivery import Delivery, PassingDelivery, StepDelivery
 from thalweg.engine.embedded.posting import OutboxDelivery, Post
 from thalweg.engine.embedded.rows import WEIGHT, Rows, copies
@@ -47,6 +50,8 @@ class Beginning:
         owed: By output: the last epoch that had rows for it, and what of them it has not confirmed.
         recovers: Whether the checkpoint is an older one, which the operator chose.
         patience: How long a sink is waited for.
+        version: The version of the app whose places are written to.
+        beside: Whether another version is the current one.
     """
 
     app: str
@@ -59,6 +64,8 @@ class Beginning:
     owed: Mapping[str, tuple[int, Sequence[Owed]]] = field(default_factory=dict)
     recovers: bool = False
     patience: Patience = field(default_factory=Patience)
+    version: str = FIRST
+    beside: bool = False
 
     def delivery(
         self, sink: Sink, name: str, schema: pa.Schema, *, changing: bool = False, key: tuple[str, ...] | None = None
@@ -73,37 +80,36 @@ class Beginning:
         request = WriteRequest(
             schema, changing, key, confirmed, self.fresh, self.app, self.run, self.term, foreign=self.foreign
         )
-        writer = sink.open(request)
+        open_sink = partial(open_version, sink, self.version, request, beside=self.beside)
+        writer = open_sink()
         if not isinstance(writer, EpochWriter):
             if self.repeats or self.directory is None:
                 return StepDelivery(writer, name, self.patience)
-            post = Post(name, unrepeated(writer, sink, request, last), self.directory, schema, self.patience)
+            post = Post(name, unrepeated(writer, open_sink, last), self.directory, schema, self.patience)
             return OutboxDelivery(post, owed, last)
         if self.directory is None:
             return PassingDelivery(writer, name, empty=self.fresh, patience=self.patience)
-        return OutboxDelivery(
-            Post(name, opener(writer, sink, request), self.directory, schema, self.patience), owed, last
-        )
+        return OutboxDelivery(Post(name, opener(writer, open_sink), self.directory, schema, self.patience), owed, last)
 
 
-def opener(first: EpochWriter, sink: Sink, request: WriteRequest) -> Callable[[], EpochWriter]:
+def opener(first: EpochWriter, again: Callable[[], SinkWriter]) -> Callable[[], EpochWriter]:
     """Return what gives a writer that is open, and later ones that are opened anew."""
     ready = [first]
 
     def opened() -> EpochWriter:
-        writer: SinkWriter = ready.pop() if ready else sink.open(request)
+        writer: SinkWriter = ready.pop() if ready else again()
         assert isinstance(writer, EpochWriter), "a sink has writers of one kind"
         return writer
 
     return opened
 
 
-def unrepeated(first: StepWriter, sink: Sink, request: WriteRequest, last: int) -> Callable[[], EpochWriter]:
+def unrepeated(first: StepWriter, again: Callable[[], SinkWriter], last: int) -> Callable[[], EpochWriter]:
     """Return the same for a sink without a record, which gets nothing a second time."""
     ready, given = [first], [last]
 
     def opened() -> EpochWriter:
-        writer: SinkWriter = ready.pop() if ready else sink.open(request)
+        writer: SinkWriter = ready.pop() if ready else again()
         assert not isinstance(writer, EpochWriter), "a sink has writers of one kind"
         return Unrepeated(writer, given)
 

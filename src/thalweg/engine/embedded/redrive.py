@@ -62,13 +62,18 @@ class Sent:
 class Resent:
     """The topic of rows that an app is sent again.
 
+    Args:
+        log: The log that it is in.
+        topic: Its name.
+        offset: Up to where the rows were taken before.
+
     Attributes:
         offset: Up to where they were taken.
     """
 
-    def __init__(self, log: Path, app: str, offset: int) -> None:
+    def __init__(self, log: Path, topic: str, offset: int) -> None:
         self._log = Log(log)
-        self._name = f"{app}.redrive"
+        self._name = topic
         self._topic: LogTopic | None = None
         self.offset = offset
 

@@ -20,6 +20,7 @@ from thalweg.plan.nodes import Node, Plan, Read
 from thalweg.plan.prune import NeededColumns, needed_columns
 from thalweg.plan.saved import SavedStep, saved_steps
 from thalweg.state.manifests import read_manifest
+from thalweg.state.versions import from_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def resume(checkpoints: Checkpoints, program: Program, options: RunOptions) -> R
     if body is None:
         return Resumed()
     prints = program.prints()
-    found = None if _same(body, prints) else _difference(program.plan, prints, body)
+    found = None if _same(body, prints) else _difference(program.plan, prints, body, checkpoints.directory)
     if found is not None and found.lost and not options.allow_state_loss:
         raise _refused(found, checkpoints.directory)
     for vertex in program.graph.vertices:
@@ -137,7 +138,7 @@ def state_difference(plan: Plan, directory: Path) -> tuple[int, Difference] | No
     return (
         None
         if body is None
-        else (int(body["epoch"]), _difference(plan, state_fingerprints(plan, needed_columns(plan)), body))
+        else (int(body["epoch"]), _difference(plan, state_fingerprints(plan, needed_columns(plan)), body, directory))
     )
 
 
@@ -145,7 +146,8 @@ def _same(body: Mapping[str, Any], prints: Mapping[Node, str]) -> bool:
     return {step["fingerprint"] for step in body["program"]} == set(prints.values())
 
 
-def _difference(plan: Plan, prints: Mapping[Node, str], body: Mapping[str, Any]) -> Difference:
+def _difference(plan: Plan, prints: Mapping[Node, str], body: Mapping[str, Any], directory: Path) -> Difference:
+    partly = from_us(directory) is not None
     saved = [SavedStep.from_json(step) for step in body["program"]]
     partitions = {name: [(p[0], p[1], p[8]) for p in read["partitions"]] for name, read in body["reads"].items()}
 
@@ -153,7 +155,10 @@ def _difference(plan: Plan, prints: Mapping[Node, str], body: Mapping[str, Any])
         return sum(read for _, _, read in partitions[fingerprint])
 
     def problem(read: Read, fingerprint: str) -> str | None:
-        return _problem(read, [(name, position) for name, position, rows in partitions[fingerprint] if rows])
+        places = [(name, position) for name, position, rows in partitions[fingerprint] if rows]
+        if places and partly:
+            return "this version began at a time, not at the beginning: make a new one, as it was, with --from"
+        return _problem(read, places)
 
     return difference(plan, prints, saved, problem, rows)
 
