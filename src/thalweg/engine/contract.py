@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from thalweg.core.clock import Clock, SystemClock
 from thalweg.core.errors import PlanError, near
+from thalweg.core.instants import Reached, goes_on
 from thalweg.plan.nodes import Plan
 
 Until: TypeAlias = Literal["caught-up", "end"]
@@ -33,6 +34,7 @@ class RunOptions:
         clock: Where time comes from.
         pick: Overrides which partitions a step reads; for tests.
         replay: Idle and new partitions as an earlier run recorded them.
+        reached: Is told how far each checkpoint is; for tests, which end runs there.
     """
 
     data: Path | None = None
@@ -45,6 +47,7 @@ class RunOptions:
     clock: Clock = field(default_factory=SystemClock)
     pick: Pick | None = None
     replay: Sequence[TimeException] = ()
+    reached: Reached = goes_on
 
     @property
     def log_path(self) -> Path:

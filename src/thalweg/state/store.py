@@ -20,6 +20,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from thalweg.core.errors import StateError
+from thalweg.core.instants import Reached, goes_on
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
@@ -53,13 +54,15 @@ class StateStore:
 
     Args:
         directory: Where the state is; made if there is none.
+        reached: Is told how far a checkpoint is.
 
     Raises:
         StateError: Another process holds it, or it cannot be made.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, reached: Reached = goes_on) -> None:
         self.directory = directory
+        self._reached = reached
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -128,7 +131,9 @@ class StateStore:
         path = self.directory / file
         with _writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+        self._reached("write", file)
         _write_synced(path, data)
+        self._reached("written", file)
         return Stored(file, _digest(data))
 
     def commit(self, body: Mapping[str, Any], keep: Iterable[str]) -> None:
@@ -157,9 +162,11 @@ class StateStore:
         text = _dumped({"sha256": _digest(_dumped(whole)), "body": whole})
         beside = self.directory / f"_{name}"
         _write_synced(beside, text)
+        self._reached("rename", name)
         with _writing(self.directory / name):
             os.replace(beside, self.directory / name)
             _sync_directory(self.directory)
+        self._reached("renamed", name)
 
     def close(self) -> None:
         """Unlock the directory."""

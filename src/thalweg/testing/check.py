@@ -20,10 +20,13 @@ from thalweg.engine.embedded.loop import Embedded
 from thalweg.plan.nodes import Plan, Read, ViewOutput, Write, key_of
 from thalweg.plan.rewrite import rewritten
 from thalweg.testing.compare import differences, scale_of
+from thalweg.testing.crashes import crashing, drawn_deaths
 from thalweg.testing.given import Given, Row, as_dict
+from thalweg.testing.kept import Kept
 from thalweg.testing.scripted import Scripted
 
 _ONE_BY_ONE_ROWS = 200
+_READS_OF_A_LIFE = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,9 @@ def check(
 ) -> None:
     """Run a pipeline in many ways and compare: all must agree with one batch, and that with ``expect``.
 
-    The ways: one batch; row by row; random cuts with the partitions interleaved at random; runs that
-    stop at what is there (``caught-up``), continue from their state, and end. Sinks are not written to;
+    The ways: one batch; row by row; random cuts with the partitions interleaved at random; runs that crash at
+    random, between two steps or at an instant of a checkpoint, and are started again on what they have left on disk;
+    runs that stop at what is there (``caught-up``), continue from their state, and end. Sinks are not written to;
     what they would get is compared as well.
 
     Args:
@@ -61,12 +65,13 @@ def check(
         PlanError: A source or a view of that name is not in the program.
     """
     seed = secrets.randbelow(2**32) if seed is None else seed
-    plan, scripted = _testable(app.plan, sources)
+    kept, scripted = _testable(app.plan, sources)
+    plan = _viewed(kept)
     scale = scale_of(piece.data for s in scripted for pieces in s.pieces.values() for piece in pieces)
     reference = Result(_run(plan, RunOptions(until="end", fresh=True)), "one batch")
     for view, given in (expect or {}).items():
         _expected(reference, plan, view, given, scale)
-    for other in _ways(plan, scripted, random.Random(seed), cases):
+    for other in _ways(plan, kept, scripted, reference, random.Random(seed), cases):
         for name, table in reference.tables.items():
             if found := differences(table, other.tables[name], _key(plan, name), scale):
                 raise CheckError(
@@ -75,17 +80,29 @@ def check(
                 )
 
 
-def _ways(plan: Plan, scripted: Sequence[Scripted], rng: random.Random, cases: int) -> Iterator[Result]:
+def _ways(
+    plan: Plan, kept: Plan, scripted: Sequence[Scripted], reference: Result, rng: random.Random, cases: int
+) -> Iterator[Result]:
     total = sum(s.rows(name) for s in scripted for name in s.pieces)
     if total <= _ONE_BY_ONE_ROWS:
         yield Result(_run(plan, RunOptions(until="end", max_step_rows=1)), "steps of one row")
-    for _ in range(cases):
+    for number in range(cases):
         most = rng.choice([1, 2, 3, 5, 10, max(total, 1)])
-        if rng.random() < 0.5:
+        if number % 3 == 0:
+            # A crash is seldom found by smaller steps; they make each life long.
+            yield _crashed(kept, reference, rng, max(most, total // _READS_OF_A_LIFE))
+        elif number % 3 == 1:
             cuts = RunOptions(until="end", pick=_picker(rng, most))
             yield Result(_run(plan, cuts), f"random cuts of up to {most} rows, interleaved")
         else:
             yield _interrupted(plan, scripted, rng, most)
+
+
+def _crashed(kept: Plan, reference: Result, rng: random.Random, most: int) -> Result:
+    deaths = drawn_deaths(kept, reference.tables, rng)
+    tables = crashing(kept, deaths, rng, _picker(rng, most))
+    way = f"runs that crashed {', '.join(map(str, deaths))}, and one to the end, cuts of up to {most} rows"
+    return Result(_comparable(tables), way)
 
 
 def _interrupted(plan: Plan, scripted: Sequence[Scripted], rng: random.Random, most: int) -> Result:
@@ -125,10 +142,14 @@ def _picker(rng: random.Random, most: int) -> Any:  # a Pick: chooses partitions
 
 def _run(plan: Plan, options: RunOptions) -> dict[str, pa.Table]:
     report: Report = Embedded().start(plan, options).run()
+    return _comparable({**report.views, "late": report.late, "errors": report.errors})
+
+
+def _comparable(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
     # What a row is late by, and the words of an error, may be told differently; which row it is may not.
-    late = _decoded(report.late.drop_columns(["watermark"]))
-    errors = _decoded(report.errors.drop_columns(["traceback"]))
-    return {**report.views, "late": late, "errors": errors}
+    late = _decoded(tables["late"].drop_columns(["watermark"]))
+    errors = _decoded(tables["errors"].drop_columns(["traceback"]))
+    return {**tables, "late": late, "errors": errors}
 
 
 def _decoded(table: pa.Table) -> pa.Table:
@@ -141,7 +162,7 @@ def _decoded(table: pa.Table) -> pa.Table:
 
 
 def _testable(plan: Plan, sources: Mapping[str, Given]) -> tuple[Plan, list[Scripted]]:
-    """Return the plan with sources that can be cut at will, and views in place of sinks."""
+    """Return the plan with sources that can be cut at will, and sinks that keep what they are given."""
     names = [node.source.name for node in plan.nodes() if isinstance(node, Read)]
     for name in sources:
         if name not in names:
@@ -167,9 +188,19 @@ def _testable(plan: Plan, sources: Mapping[str, Given]) -> tuple[Plan, list[Scri
         index = next(number)
         if isinstance(node.output, ViewOutput):
             return node
-        return replace(node, output=ViewOutput(name=f"{index} {node.output.name}", key=None))
+        return replace(node, output=Kept(f"{index} {node.output.name}", node.schema.arrow, node.changing))
 
     return rewritten(plan, read, write), list(made.values())
+
+
+def _viewed(kept: Plan) -> Plan:
+    """Return the plan with views in place of sinks: what a run without crashes shows at its end."""
+
+    def write(node: Write) -> Write:
+        output = node.output
+        return replace(node, output=ViewOutput(name=output.name, key=None)) if isinstance(output, Kept) else node
+
+    return rewritten(kept, lambda read: read, write)
 
 
 def _key(plan: Plan, name: str) -> tuple[str, ...] | None:

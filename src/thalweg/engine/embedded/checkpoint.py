@@ -11,6 +11,7 @@ import polars as pl
 
 from thalweg.columnar.frames import to_frame
 from thalweg.core.errors import StateError
+from thalweg.core.instants import Reached, goes_on
 from thalweg.engine.contract import TimeException
 from thalweg.engine.embedded import ledger
 from thalweg.engine.embedded.delivery import OutboxDelivery
@@ -41,13 +42,14 @@ class Checkpoints:
     Args:
         directory: Where they are.
         prints: The fingerprint of each stage's and read's node, by ledger entry.
+        reached: Is told how far a checkpoint is.
 
     Attributes:
         redriven: Up to which offset the rows that are sent again were taken.
     """
 
-    def __init__(self, directory: Path, prints: Mapping[int, str]) -> None:
-        self._store = StateStore(directory)
+    def __init__(self, directory: Path, prints: Mapping[int, str], reached: Reached = goes_on) -> None:
+        self._store = StateStore(directory, reached)
         self._prints = prints
         self._written: dict[str, tuple[pl.DataFrame, Stored]] = {}
         self._number = 0

@@ -18,6 +18,7 @@ from typing import Final, TypeAlias
 import pyarrow as pa
 
 from thalweg.core.errors import SinkError
+from thalweg.core.instants import Reached, goes_on
 from thalweg.core.ports import EpochWriter, StepWriter
 from thalweg.engine.embedded.bounded import BoundedQueue
 from thalweg.state.outbox import OutboxFile, Owed, outbox_rows
@@ -191,13 +192,21 @@ class OutboxDelivery(Delivery):
         schema: The rows' columns.
         owed: What the last manifest says is owed to the sink.
         last: The last epoch that had rows for it.
+        reached: Is told how far an epoch is on its way.
 
     Raises:
         SinkError: The sink has other epochs than the state says it can have.
     """
 
     def __init__(
-        self, writer: EpochWriter, name: str, directory: Path, schema: pa.Schema, owed: Sequence[Owed], last: int
+        self,
+        writer: EpochWriter,
+        name: str,
+        directory: Path,
+        schema: pa.Schema,
+        owed: Sequence[Owed],
+        last: int,
+        reached: Reached = goes_on,
     ) -> None:
         try:
             confirmed = writer.last_epoch()
@@ -217,6 +226,7 @@ class OutboxDelivery(Delivery):
         self._schema = schema
         self._owed = [each for each in owed if each.epoch > confirmed]
         self.last = last
+        self._reached = reached
         self._file: OutboxFile | None = None
         self._number = 0
         super().__init__(name)
@@ -245,14 +255,18 @@ class OutboxDelivery(Delivery):
 
     def _sealed(self, epoch: int) -> None:
         if self._file is not None:
+            self._reached("seal", self.name)
             stored, rows, self._file = self._file.seal(), self._file.rows, None
+            self._reached("sealed", self.name)
             self._owed.append(Owed(epoch, self.last, stored, rows))
             self.last = epoch
 
     def _deliver(self, epoch: int) -> None:
         while self._owed and self._owed[0].epoch <= epoch:
             first = self._owed[0]
+            self._reached("deliver", self.name)
             self._writer.apply(first.epoch, outbox_rows(self._directory, first.stored))
+            self._reached("delivered", self.name)
             # Only now: a manifest that is written meanwhile still names the file.
             del self._owed[0]
 

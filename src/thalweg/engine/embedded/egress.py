@@ -41,7 +41,15 @@ class Egress:
             beginning = Beginning(self._app, secrets.token_hex(16), fresh=options.fresh)
         else:
             start = checkpoints.start()
-            beginning = Beginning(self._app, start.run, start.term, epoch, False, options.data, checkpoints.outputs)
+            beginning = Beginning(
+                self._app,
+                start.run,
+                start.term,
+                epoch,
+                directory=options.data,
+                owed=checkpoints.outputs,
+                reached=options.reached,
+            )
             self._asides = {kind: Aside(kind, self._app, options.log_path, beginning) for kind in ASIDES}
         for outlet in self._outlets:
             outlet.begin(beginning)

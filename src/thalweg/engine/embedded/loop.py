@@ -154,7 +154,7 @@ class EmbeddedRun:
             prints = fingerprints(self._plan)
             named = [(v.stage.entry, prints[v.node]) for v in self._graph.vertices if v.stage is not None]
             named += [(intake.entry, prints[intake.read]) for intake in self._intakes]
-            self._checkpoints = Checkpoints(options.data, prints_of(named))
+            self._checkpoints = Checkpoints(options.data, prints_of(named), options.reached)
             self._epoch, sealed = self._checkpoints.load(self._graph.stages, self._intakes)
             for intake in self._intakes:
                 vertex = self._vertex_of[id(intake.read)]

@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from thalweg.columnar.frames import empty_frame, in_order, to_table
+from thalweg.core.instants import Reached, goes_on
 from thalweg.core.ports import EpochWriter, Sink, WriteRequest
 from thalweg.engine.embedded.arrangement import stacked
 from thalweg.engine.embedded.delivery import Delivery, OutboxDelivery, PassingDelivery, StepDelivery
@@ -36,6 +37,7 @@ class Beginning:
         fresh: Whether outputs are replaced.
         directory: The state directory; None for none.
         owed: By output: the last epoch that had rows for it, and what of them it has not confirmed.
+        reached: Is told how far the way of an epoch to an output is.
     """
 
     app: str
@@ -45,6 +47,7 @@ class Beginning:
     fresh: bool = False
     directory: Path | None = None
     owed: Mapping[str, tuple[int, Sequence[Owed]]] = field(default_factory=dict)
+    reached: Reached = goes_on
 
     def delivery(
         self, sink: Sink, name: str, schema: pa.Schema, *, changing: bool = False, key: tuple[str, ...] | None = None
@@ -60,7 +63,7 @@ class Beginning:
         if self.directory is None:
             return PassingDelivery(writer, name, empty=self.fresh)
         last, owed = self.owed.get(name, (0, ()))
-        return OutboxDelivery(writer, name, self.directory, schema, owed, last)
+        return OutboxDelivery(writer, name, self.directory, schema, owed, last, self.reached)
 
 
 class Outlet(Stage):
