@@ -17,12 +17,11 @@ from thalweg.core.errors import CheckError, PlanError, near
 from thalweg.core.schema import schema_of
 from thalweg.engine.contract import Report, RunOptions
 from thalweg.engine.embedded.loop import Embedded
-from thalweg.plan.nodes import Plan, Read, ViewOutput, Write, key_of
-from thalweg.plan.rewrite import rewritten
+from thalweg.plan.nodes import Plan, ViewOutput, key_of
 from thalweg.testing.compare import differences, scale_of
 from thalweg.testing.crashes import crashing, drawn_deaths
 from thalweg.testing.given import Given, Row, as_dict
-from thalweg.testing.kept import Kept
+from thalweg.testing.replaced import testable, viewed
 from thalweg.testing.scripted import Scripted
 
 _ONE_BY_ONE_ROWS = 200
@@ -65,8 +64,8 @@ def check(
         PlanError: A source or a view of that name is not in the program.
     """
     seed = secrets.randbelow(2**32) if seed is None else seed
-    kept, scripted = _testable(app.plan, sources)
-    plan = _viewed(kept)
+    kept, scripted = testable(app.plan, sources)
+    plan = viewed(kept)
     scale = scale_of(piece.data for s in scripted for pieces in s.pieces.values() for piece in pieces)
     reference = Result(_run(plan, RunOptions(until="end", fresh=True)), "one batch")
     for view, given in (expect or {}).items():
@@ -159,48 +158,6 @@ def _decoded(table: pa.Table) -> pa.Table:
         rows.append(str(pa.ipc.open_stream(row).read_all().to_pylist()) if encoding == "arrow" else str(row))
     index = table.schema.get_field_index("row")
     return table.set_column(index, "row", pa.array(rows, pa.string()))
-
-
-def _testable(plan: Plan, sources: Mapping[str, Given]) -> tuple[Plan, list[Scripted]]:
-    """Return the plan with sources that can be cut at will, and sinks that keep what they are given."""
-    names = [node.source.name for node in plan.nodes() if isinstance(node, Read)]
-    for name in sources:
-        if name not in names:
-            raise PlanError(f'check: the program reads no source "{name}"; {near(name, names)}')
-    made: dict[int, Scripted] = {}
-
-    def read(node: Read) -> Read:
-        given = sources.get(node.source.name)
-        if given is not None and given.schema.names != node.schema.names:
-            raise PlanError(
-                f"check: the rows for {node.source.name} have the columns {', '.join(given.schema.names)}; the program "
-                f"reads {', '.join(node.schema.names)}"
-            )
-        source = (
-            Scripted.of(node.source.name, given) if given is not None else Scripted.recorded(node.source, node.schema)
-        )
-        made[id(node)] = source
-        return replace(node, source=source)
-
-    number = iter(range(1, len(plan.writes) + 1))
-
-    def write(node: Write) -> Write:
-        index = next(number)
-        if isinstance(node.output, ViewOutput):
-            return node
-        return replace(node, output=Kept(f"{index} {node.output.name}", node.schema.arrow, node.changing))
-
-    return rewritten(plan, read, write), list(made.values())
-
-
-def _viewed(kept: Plan) -> Plan:
-    """Return the plan with views in place of sinks: what a run without crashes shows at its end."""
-
-    def write(node: Write) -> Write:
-        output = node.output
-        return replace(node, output=ViewOutput(name=output.name, key=None)) if isinstance(output, Kept) else node
-
-    return rewritten(kept, lambda read: read, write)
 
 
 def _key(plan: Plan, name: str) -> tuple[str, ...] | None:

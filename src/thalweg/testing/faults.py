@@ -59,18 +59,25 @@ class Fuse:
 
     Args:
         data: The state directory.
-        death: When it blows; None: when ``blow`` is called.
+        death: When it blows; None: when ``blow`` is called, or as it is armed.
 
     Attributes:
         blown: Whether it has.
+        sealed: How often rows for an output were sealed since it was armed.
     """
 
     def __init__(self, data: Path, death: Death | None = None) -> None:
         self.blown = False
+        self.sealed = 0
         self._data = data
         self._death = death
         self._times = 0
         self._lock = threading.Lock()
+
+    def arm(self, death: Death) -> None:
+        """Say when it blows."""
+        with self._lock:
+            self._death, self._times, self.sealed = death, 0, 0
 
     def blow(self) -> None:
         """End the run at the next thing that it does."""
@@ -85,6 +92,7 @@ class Fuse:
         """
         with self._lock:
             death = self._death
+            self.sealed += instant == "sealed"
             if not self.blown and death is not None and death.instant == instant and death.output in (None, what):
                 self._times += 1
                 self.blown = self._times >= death.times

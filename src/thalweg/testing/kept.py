@@ -19,13 +19,15 @@ class Kept:
     """A sink in memory. Runs that go on from each other's state write to the same one.
 
     Attributes:
-        name: What it is called.
+        name: What it is called in the plan: there may be several sinks of one name.
+        called: What the sink in whose place it is was called.
         schema: The rows' columns, those of the stream.
         changing: Whether rows can be withdrawn.
         epochs: What it has been given.
     """
 
     name: str
+    called: str
     schema: pa.Schema
     changing: bool
     epochs: dict[int, pa.Table] = field(default_factory=dict)
