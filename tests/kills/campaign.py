@@ -30,7 +30,7 @@ from thalweg.state.store import read_manifest
 
 OPERATORS_PER_ACT = 4
 KILLS_PER_ACT = 5
-STEP_ROWS = (12, 25, 50)
+STEP_ROWS = (10, 20, 40)
 
 
 class Campaign:

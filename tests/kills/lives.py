@@ -24,7 +24,7 @@ from thalweg.log import Log
 
 Found = Counter[str]
 """Rows as text, and how often each is there."""
-_LOOK_S = 0.02
+_LOOK_S = 0.05
 _OF_ASIDES = ("partition", "position", "place", "reason", "window_start", "window_end")
 
 

@@ -18,7 +18,7 @@ from thalweg.log import Log
 
 ITEMS = ("tea", "cup", "pot", "jug", "tin")
 BEGIN = datetime(2026, 3, 1, 10, tzinfo=UTC)
-ROWS = 240
+ROWS = 160
 """Rows of each partition; some are late, and some are rejected."""
 
 

@@ -17,7 +17,7 @@ __all__ = ["either_folder", "fast_folder"]
 
 def test_outputs_are_those_of_a_run_that_nothing_interrupts(either_folder: Path, seed: str, torture: bool) -> None:
     kills = (10_000 if torture else 60) // 2
-    report = attack("tests.kills.campaign", either_folder, seed, kills=kills, timeout_s=36_000 if torture else 280)
+    report = attack("tests.kills.campaign", either_folder, seed, kills=kills, timeout_s=36_000 if torture else 110)
     assert report.faults == ()
     assert report.counts["kills"] >= kills and report.counts["looks"] > 0
     for name in (*OPERATORS, *TARGETS):
@@ -46,6 +46,6 @@ def test_a_planted_bug_is_found(bug: str, fast_folder: Path, seed: str) -> None:
         kills=1,
         operators=[operator],
         targets=[target],
-        step_rows=[25],
+        step_rows=[20],
     )
     assert any(word in fault for fault in report.faults), report
