@@ -48,7 +48,9 @@ def _applied_twice(patch: pytest.MonkeyPatch, here: Here) -> None:
     """What a topic has of an epoch is not recorded in it: what the manifest says is owed is applied again."""
     begin, deliver = OutboxDelivery.__init__, OutboxDelivery._deliver
 
-    def planted(self: OutboxDelivery, writer: Any, name: str, directory: Any, schema: Any, owed: Any, *more: Any) -> None:
+    def planted(
+        self: OutboxDelivery, writer: Any, name: str, directory: Any, schema: Any, owed: Any, *more: Any
+    ) -> None:
         if isinstance(writer, _topic._Writer):
             before = owed[0].previous if owed else more[0]
             writer.last_epoch = lambda: before  # type: ignore[method-assign]  # the bug
@@ -157,5 +159,3 @@ def planted(name: str | None, teller: Teller | None) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         PATCHES[name](patch, here)
         yield
-
-

@@ -95,9 +95,9 @@ def live(act: Act, teller: Teller) -> None:
     report = app.start(options)
     (act.folder / "views").mkdir(exist_ok=True)
     for name, table in report.views.items():
-        with pa.OSFile(str(act.folder / "views" / f"{name}.arrow"), "wb") as out:
-            with pa.ipc.new_file(out, table.schema) as writer:
-                writer.write_table(table)
+        path = act.folder / "views" / f"{name}.arrow"
+        with pa.OSFile(str(path), "wb") as out, pa.ipc.new_file(out, table.schema) as writer:
+            writer.write_table(table)
     teller.tell(Line("done"))
 
 

@@ -1,4 +1,4 @@
-"""The outputs that are met by the kills: how each is written, read back, and looked at meanwhile. One line is one sink."""
+"""The outputs that are met by the kills: how each is written, read back and looked at meanwhile; one entry each."""
 
 from __future__ import annotations
 

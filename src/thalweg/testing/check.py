@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from thalweg.app import App
-from thalweg.core.errors import CheckError, PlanError, near
+from thalweg.core.errors import CheckError, PlanError, ThalwegError, near
 from thalweg.core.schema import schema_of
 from thalweg.engine.contract import Report, RunOptions
 from thalweg.engine.embedded.loop import Embedded
@@ -21,7 +21,7 @@ from thalweg.plan.nodes import Plan, ViewOutput, key_of
 from thalweg.testing.compare import differences, scale_of
 from thalweg.testing.crashes import crashing, drawn_deaths
 from thalweg.testing.given import Given, Row, as_dict
-from thalweg.testing.replaced import testable, viewed
+from thalweg.testing.replaced import staged, viewed
 from thalweg.testing.scripted import Scripted
 
 _ONE_BY_ONE_ROWS = 200
@@ -64,19 +64,23 @@ def check(
         PlanError: A source or a view of that name is not in the program.
     """
     seed = secrets.randbelow(2**32) if seed is None else seed
-    kept, scripted = testable(app.plan, sources)
+    kept, scripted = staged(app.plan, sources)
     plan = viewed(kept)
     scale = scale_of(piece.data for s in scripted for pieces in s.pieces.values() for piece in pieces)
     reference = Result(_run(plan, RunOptions(until="end", fresh=True)), "one batch")
     for view, given in (expect or {}).items():
         _expected(reference, plan, view, given, scale)
-    for other in _ways(plan, kept, scripted, reference, random.Random(seed), cases):
-        for name, table in reference.tables.items():
-            if found := differences(table, other.tables[name], _key(plan, name), scale):
-                raise CheckError(
-                    f'"{name}" is different in {other.way} than in {reference.way}; repeat with seed={seed}\n'
-                    + "\n".join(found)
-                )
+    try:
+        for other in _ways(plan, kept, scripted, reference, random.Random(seed), cases):
+            for name, table in reference.tables.items():
+                if found := differences(table, other.tables[name], _key(plan, name), scale):
+                    where = f'"{name}" is different in {other.way} than in {reference.way}'
+                    raise CheckError("\n".join([f"{where}; repeat with seed={seed}", *found]))
+    except CheckError:
+        raise
+    except ThalwegError as error:
+        error.add_note(f"one batch did not fail so; repeat with seed={seed}")
+        raise
 
 
 def _ways(
@@ -99,8 +103,12 @@ def _ways(
 
 def _crashed(kept: Plan, reference: Result, rng: random.Random, most: int) -> Result:
     deaths = drawn_deaths(kept, reference.tables, rng)
-    tables = crashing(kept, deaths, rng, _picker(rng, most))
     way = f"runs that crashed {', '.join(map(str, deaths))}, and one to the end, cuts of up to {most} rows"
+    try:
+        tables = crashing(kept, deaths, rng, _picker(rng, most))
+    except ThalwegError as error:
+        error.add_note(f"in {way}")
+        raise
     return Result(_comparable(tables), way)
 
 

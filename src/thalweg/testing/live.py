@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +12,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from thalweg.app import App
+from thalweg.core.clock import SystemClock
 from thalweg.core.duration import duration_text
 from thalweg.core.errors import CheckError, PlanError, ThalwegError, near
 from thalweg.core.instants import INSTANTS, Instant
@@ -25,8 +25,7 @@ from thalweg.testing.clock import VirtualClock
 from thalweg.testing.faults import Crashed, Death, Fuse
 from thalweg.testing.given import Given
 from thalweg.testing.kept import Kept
-from thalweg.testing.replaced import testable
-from thalweg.testing.scripted import Scripted
+from thalweg.testing.replaced import staged
 
 _TURN: Final = "60ms"  # a live run lets rows wait 50 ms for company
 _TURNS: Final = 2
@@ -61,7 +60,7 @@ class Live:
     """
 
     def __init__(self, app: App, sources: dict[str, Given]) -> None:
-        self._plan, self._sources = testable(app.plan, sources)
+        self._plan, self._sources = staged(app.plan, sources)
         self._clock = VirtualClock()
         self._shown = [dict.fromkeys(source.pieces, 0) for source in self._sources]
         self._life: _Life | None = None
@@ -182,7 +181,8 @@ class Live:
     def written(self, name: str) -> list[dict[str, Any]]:
         """Return the rows that a sink was given, by its name, such as ``out`` for ``files("out/")``; sorted.
 
-        It gets them with the checkpoint after them. Of a changing stream it is the table that they add up to. The sinks themselves are not written to.
+        It gets them with the checkpoint after them. Of a changing stream it is the table that they add up to. The
+        sinks themselves are not written to.
 
         Raises:
             PlanError: There is no such sink, or there are several.
@@ -276,11 +276,12 @@ class _Life:
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
+    clock, never = SystemClock(), threading.Event()
+    deadline_s = clock.monotonic_s() + _PATIENCE_S
     while not condition():
-        if time.monotonic() > deadline:
+        if clock.monotonic_s() > deadline_s:
             raise CheckError(f"an output has not taken its rows within {_PATIENCE_S:.0f} s")
-        time.sleep(0.001)
+        clock.wait(never, 0.001)
 
 
 def live(app: App, **sources: Given) -> Live:

@@ -13,7 +13,7 @@ from thalweg.testing.kept import Kept
 from thalweg.testing.scripted import Scripted
 
 
-def testable(plan: Plan, sources: Mapping[str, Given]) -> tuple[Plan, list[Scripted]]:
+def staged(plan: Plan, sources: Mapping[str, Given]) -> tuple[Plan, list[Scripted]]:
     """Return the plan with sources that can be cut at will, and sinks that keep what they are given.
 
     Raises:
@@ -44,7 +44,9 @@ def testable(plan: Plan, sources: Mapping[str, Given]) -> tuple[Plan, list[Scrip
         index = next(number)
         if isinstance(node.output, ViewOutput):
             return node
-        return replace(node, output=Kept(f"{index} {node.output.name}", node.output.name, node.schema.arrow, node.changing))
+        return replace(
+            node, output=Kept(f"{index} {node.output.name}", node.output.name, node.schema.arrow, node.changing)
+        )
 
     return rewritten(plan, read, write), list(made.values())
 
