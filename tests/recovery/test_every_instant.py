@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pyarrow as pa
 import pytest
 
 import thalweg as tw
-from tests.attacks.conftest import fast_folder
 from tests.kills.bugs import PATCHES
 from thalweg import CheckError, StateError, ThalwegError, col, count
 from thalweg.connect import files, memory, view
@@ -26,15 +24,6 @@ from thalweg.testing.compare import differences
 from thalweg.testing.crashes import crashing
 from thalweg.testing.faults import Crashed, Death, Fuse, drawn_death
 from thalweg.testing.replaced import staged, viewed
-
-
-@pytest.fixture(autouse=True)
-def in_memory(fast_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the states where a sync need not take time: nothing here ends the machine."""
-    monkeypatch.setattr(tempfile, "tempdir", str(fast_folder))
-
-
-__all__ = ["fast_folder"]
 
 
 class Click:
@@ -175,8 +164,8 @@ def test_deaths_are_drawn_of_all_kinds() -> None:
     }
 
 
-def test_a_dead_run_does_nothing_more(fast_folder: Path) -> None:
-    data = fast_folder / "data"
+def test_a_dead_run_does_nothing_more(tmp_path: Path) -> None:
+    data = tmp_path / "data"
     fuse = Fuse(data, Death("renamed", None, 2))
     plan = viewed(kept())
     with pytest.raises(Crashed):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import secrets
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from thalweg.engine.embedded.loop import Embedded
 from thalweg.plan.nodes import Plan, ViewOutput, key_of
 from thalweg.testing.compare import differences, scale_of
 from thalweg.testing.crashes import crashing, drawn_deaths
+from thalweg.testing.folders import state_folder
 from thalweg.testing.given import Given, Row, as_dict
 from thalweg.testing.replaced import staged, viewed
 from thalweg.testing.scripted import Scripted
@@ -117,7 +117,7 @@ def _interrupted(plan: Plan, scripted: Sequence[Scripted], rng: random.Random, m
     stops = rng.randint(1, 3)
     shown = [{name: 0 for name in s.pieces} for s in scripted]
     tables: Mapping[str, pa.Table] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with state_folder() as folder:
         options = RunOptions(data=Path(folder), pick=_picker(rng, most))
         for _ in range(stops):
             for source, rows in zip(scripted, shown, strict=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from thalweg.log import Log
 from thalweg.plan.nodes import Plan
 from thalweg.testing.clock import VirtualClock
 from thalweg.testing.faults import Crashed, Death, Fuse, drawn_death
+from thalweg.testing.folders import state_folder
 from thalweg.testing.kept import Kept
 
 _ASIDES = ("late", "errors")
@@ -37,7 +37,7 @@ def crashing(plan: Plan, deaths: Sequence[Death], rng: random.Random, pick: Pick
     kept = [node.output for node in plan.writes if isinstance(node.output, Kept)]
     for sink in kept:
         sink.epochs.clear()
-    with tempfile.TemporaryDirectory() as folder:
+    with state_folder() as folder:
         data = Path(folder)
         for death in deaths:
             _life(plan, data, death, rng, pick)

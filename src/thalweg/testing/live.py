@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from thalweg.plan.nodes import Plan, Read
 from thalweg.state.store import read_manifest
 from thalweg.testing.clock import VirtualClock
 from thalweg.testing.faults import Crashed, Death, Fuse
+from thalweg.testing.folders import state_folder
 from thalweg.testing.given import Given
 from thalweg.testing.kept import Kept
 from thalweg.testing.replaced import staged
@@ -64,7 +64,7 @@ class Live:
         self._clock = VirtualClock()
         self._shown = [dict.fromkeys(source.pieces, 0) for source in self._sources]
         self._life: _Life | None = None
-        self._folder = tempfile.TemporaryDirectory()
+        self._folder = state_folder()
         self._show()
 
     def __enter__(self) -> Live:
