@@ -97,7 +97,8 @@ class Fuse:
                 self._times += 1
                 self.blown = self._times >= death.times
                 if self.blown and instant in ("written", "rename"):
-                    _tear(self._data / (what if instant == "written" else f"_{what}"), death.torn)
+                    path = self._data / what
+                    _tear(path if instant == "written" else path.with_name(f"_{path.name}"), death.torn)
             if self.blown:
                 raise Crashed
 
