@@ -34,7 +34,7 @@ def attack(
     """Run a campaign.
 
     Args:
-        name: The campaign's module.
+        name: The campaign's module, with its package if that is another one.
         folder: An empty folder for its files.
         seed: Decides all that it draws.
         preload: Whether the shim stands between the process and its files.
@@ -55,7 +55,7 @@ def attack(
     if preload:
         environment["LD_PRELOAD"] = str(shim.build())
     process = subprocess.Popen(
-        [sys.executable, "-m", f"tests.attacks.{name}", settings],
+        [sys.executable, "-m", name if "." in name else f"tests.attacks.{name}", settings],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from thalweg.core.clock import Clock, SystemClock
 from thalweg.core.errors import PlanError, near
+from thalweg.core.instants import Reached, goes_on
 from thalweg.core.outage import Outage
 from thalweg.core.version import FIRST
 from thalweg.plan.delivery import Guarantee
@@ -49,6 +50,7 @@ class RunOptions:
         start_us: From which time on sources are read that have no checkpoint yet, in microseconds since 1970; None:
             from their beginning.
         allow_state_loss: Whether a changed program may go on without state that it cannot take over or rebuild.
+        reached: Is told how far each checkpoint is; for tests, which end runs there.
     """
 
     data: Path | None = None
@@ -71,6 +73,7 @@ class RunOptions:
     beside: bool = False
     start_us: int | None = None
     allow_state_loss: bool = False
+    reached: Reached = goes_on
 
     @property
     def log_path(self) -> Path:

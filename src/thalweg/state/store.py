@@ -17,6 +17,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from thalweg.core.errors import StateError
+from thalweg.core.instants import Reached, goes_on
 from thalweg.core.outage import Retrying
 from thalweg.state import manifests
 from thalweg.state.files import Stored, make_folder, read_table, sync_folder, write_synced, write_tables, writing
@@ -44,13 +45,15 @@ class StateStore:
     Args:
         directory: Where the state is; made if there is none.
         room: How a full disk is waited for; None: not at all.
+        reached: Is told how far a checkpoint is.
 
     Raises:
         StateError: Another process holds it, or it cannot be made.
     """
 
-    def __init__(self, directory: Path, room: Retrying | None = None) -> None:
+    def __init__(self, directory: Path, room: Retrying | None = None, reached: Reached = goes_on) -> None:
         self.directory = directory
+        self._reached = reached
         self._epoch: int | None = None
         self._named: dict[int, frozenset[str] | None] = {}
         """What the manifests that are there name; None for one that is damaged, of which that is not known."""
@@ -163,7 +166,10 @@ class StateStore:
         Raises:
             StateError: It cannot be written.
         """
-        return write_tables(self.directory, file, tables, self._room)
+        self._reached("write", file)
+        stored = write_tables(self.directory, file, tables, self._room)
+        self._reached("written", file)
+        return stored
 
     def commit(self, body: Mapping[str, Any], files: Iterable[Stored]) -> None:
         """Make a checkpoint the current one, and let the oldest go.
@@ -233,9 +239,11 @@ class StateStore:
         path = self.directory / name
         beside = path.with_name(f"_{path.name}")
         write_synced(beside, manifests.document({**body, "format": manifests.FORMAT}), self._room)
+        self._reached("rename", name)
         with writing(path):
             os.replace(beside, path)
         sync_folder(path.parent)
+        self._reached("renamed", name)
 
     def close(self) -> None:
         """Unlock the directory, also where a process that was forked meanwhile has the lock's file open still."""

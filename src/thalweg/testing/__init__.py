@@ -23,6 +23,7 @@ from __future__ import annotations
 from thalweg.testing.check import check
 from thalweg.testing.clock import VirtualClock
 from thalweg.testing.given import Given, rows
+from thalweg.testing.live import Live, live
 from thalweg.testing.scripted import Scripted
 
-__all__ = ["Given", "Scripted", "VirtualClock", "check", "rows"]
+__all__ = ["Given", "Live", "Scripted", "VirtualClock", "check", "live", "rows"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import secrets
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,17 +12,20 @@ from typing import Any
 import pyarrow as pa
 
 from thalweg.app import App
-from thalweg.core.errors import CheckError, PlanError, near
+from thalweg.core.errors import CheckError, PlanError, ThalwegError, near
 from thalweg.core.schema import schema_of
 from thalweg.engine.contract import Report, RunOptions
 from thalweg.engine.embedded.loop import Embedded
-from thalweg.plan.nodes import Plan, Read, ViewOutput, Write, key_of
-from thalweg.plan.rewrite import rewritten
+from thalweg.plan.nodes import Plan, ViewOutput, key_of
 from thalweg.testing.compare import differences, scale_of
+from thalweg.testing.crashes import crashing, drawn_deaths
+from thalweg.testing.folders import state_folder
 from thalweg.testing.given import Given, Row, as_dict
+from thalweg.testing.replaced import staged, viewed
 from thalweg.testing.scripted import Scripted
 
 _ONE_BY_ONE_ROWS = 200
+_READS_OF_A_LIFE = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,9 @@ def check(
 ) -> None:
     """Run a pipeline in many ways and compare: all must agree with one batch, and that with ``expect``.
 
-    The ways: one batch; row by row; random cuts with the partitions interleaved at random; runs that
-    stop at what is there (``caught-up``), continue from their state, and end. Sinks are not written to;
+    The ways: one batch; row by row; random cuts with the partitions interleaved at random; runs that crash at
+    random, between two steps or at an instant of a checkpoint, and are started again on what they have left on disk;
+    runs that stop at what is there (``caught-up``), continue from their state, and end. Sinks are not written to;
     what they would get is compared as well.
 
     Args:
@@ -61,31 +64,52 @@ def check(
         PlanError: A source or a view of that name is not in the program.
     """
     seed = secrets.randbelow(2**32) if seed is None else seed
-    plan, scripted = _testable(app.plan, sources)
+    kept, scripted = staged(app.plan, sources)
+    plan = viewed(kept)
     scale = scale_of(piece.data for s in scripted for pieces in s.pieces.values() for piece in pieces)
     reference = Result(_run(plan, RunOptions(until="end", fresh=True)), "one batch")
     for view, given in (expect or {}).items():
         _expected(reference, plan, view, given, scale)
-    for other in _ways(plan, scripted, random.Random(seed), cases):
-        for name, table in reference.tables.items():
-            if found := differences(table, other.tables[name], _key(plan, name), scale):
-                raise CheckError(
-                    f'"{name}" is different in {other.way} than in {reference.way}; repeat with seed={seed}\n'
-                    + "\n".join(found)
-                )
+    try:
+        for other in _ways(plan, kept, scripted, reference, random.Random(seed), cases):
+            for name, table in reference.tables.items():
+                if found := differences(table, other.tables[name], _key(plan, name), scale):
+                    where = f'"{name}" is different in {other.way} than in {reference.way}'
+                    raise CheckError("\n".join([f"{where}; repeat with seed={seed}", *found]))
+    except CheckError:
+        raise
+    except ThalwegError as error:
+        error.add_note(f"one batch did not fail so; repeat with seed={seed}")
+        raise
 
 
-def _ways(plan: Plan, scripted: Sequence[Scripted], rng: random.Random, cases: int) -> Iterator[Result]:
+def _ways(
+    plan: Plan, kept: Plan, scripted: Sequence[Scripted], reference: Result, rng: random.Random, cases: int
+) -> Iterator[Result]:
     total = sum(s.rows(name) for s in scripted for name in s.pieces)
     if total <= _ONE_BY_ONE_ROWS:
         yield Result(_run(plan, RunOptions(until="end", max_step_rows=1)), "steps of one row")
-    for _ in range(cases):
+    for number in range(cases):
         most = rng.choice([1, 2, 3, 5, 10, max(total, 1)])
-        if rng.random() < 0.5:
+        if number % 3 == 0:
+            # A crash is seldom found by smaller steps; they make each life long.
+            yield _crashed(kept, reference, rng, max(most, total // _READS_OF_A_LIFE))
+        elif number % 3 == 1:
             cuts = RunOptions(until="end", pick=_picker(rng, most))
             yield Result(_run(plan, cuts), f"random cuts of up to {most} rows, interleaved")
         else:
             yield _interrupted(plan, scripted, rng, most)
+
+
+def _crashed(kept: Plan, reference: Result, rng: random.Random, most: int) -> Result:
+    deaths = drawn_deaths(kept, reference.tables, rng)
+    way = f"runs that crashed {', '.join(map(str, deaths))}, and one to the end, cuts of up to {most} rows"
+    try:
+        tables = crashing(kept, deaths, rng, _picker(rng, most))
+    except ThalwegError as error:
+        error.add_note(f"in {way}")
+        raise
+    return Result(_comparable(tables), way)
 
 
 def _interrupted(plan: Plan, scripted: Sequence[Scripted], rng: random.Random, most: int) -> Result:
@@ -93,7 +117,7 @@ def _interrupted(plan: Plan, scripted: Sequence[Scripted], rng: random.Random, m
     stops = rng.randint(1, 3)
     shown = [{name: 0 for name in s.pieces} for s in scripted]
     tables: Mapping[str, pa.Table] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with state_folder() as folder:
         options = RunOptions(data=Path(folder), pick=_picker(rng, most))
         for _ in range(stops):
             for source, rows in zip(scripted, shown, strict=True):
@@ -125,10 +149,14 @@ def _picker(rng: random.Random, most: int) -> Any:  # a Pick: chooses partitions
 
 def _run(plan: Plan, options: RunOptions) -> dict[str, pa.Table]:
     report: Report = Embedded().start(plan, options).run()
+    return _comparable({**report.views, "late": report.late, "errors": report.errors})
+
+
+def _comparable(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
     # What a row is late by, and the words of an error, may be told differently; which row it is may not.
-    late = _decoded(report.late.drop_columns(["watermark"]))
-    errors = _decoded(report.errors.drop_columns(["traceback"]))
-    return {**report.views, "late": late, "errors": errors}
+    late = _decoded(tables["late"].drop_columns(["watermark"]))
+    errors = _decoded(tables["errors"].drop_columns(["traceback"]))
+    return {**tables, "late": late, "errors": errors}
 
 
 def _decoded(table: pa.Table) -> pa.Table:
@@ -138,38 +166,6 @@ def _decoded(table: pa.Table) -> pa.Table:
         rows.append(str(pa.ipc.open_stream(row).read_all().to_pylist()) if encoding == "arrow" else str(row))
     index = table.schema.get_field_index("row")
     return table.set_column(index, "row", pa.array(rows, pa.string()))
-
-
-def _testable(plan: Plan, sources: Mapping[str, Given]) -> tuple[Plan, list[Scripted]]:
-    """Return the plan with sources that can be cut at will, and views in place of sinks."""
-    names = [node.source.name for node in plan.nodes() if isinstance(node, Read)]
-    for name in sources:
-        if name not in names:
-            raise PlanError(f'check: the program reads no source "{name}"; {near(name, names)}')
-    made: dict[int, Scripted] = {}
-
-    def read(node: Read) -> Read:
-        given = sources.get(node.source.name)
-        if given is not None and given.schema.names != node.schema.names:
-            raise PlanError(
-                f"check: the rows for {node.source.name} have the columns {', '.join(given.schema.names)}; the program "
-                f"reads {', '.join(node.schema.names)}"
-            )
-        source = (
-            Scripted.of(node.source.name, given) if given is not None else Scripted.recorded(node.source, node.schema)
-        )
-        made[id(node)] = source
-        return replace(node, source=source)
-
-    number = iter(range(1, len(plan.writes) + 1))
-
-    def write(node: Write) -> Write:
-        index = next(number)
-        if isinstance(node.output, ViewOutput):
-            return node
-        return replace(node, output=ViewOutput(name=f"{index} {node.output.name}", key=None))
-
-    return rewritten(plan, read, write), list(made.values())
 
 
 def _key(plan: Plan, name: str) -> tuple[str, ...] | None:

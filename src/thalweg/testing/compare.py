@@ -54,6 +54,24 @@ def differences(
     return [*lines, f"  and {left_out} more rows"] if left_out > 0 else lines
 
 
+def consolidated(table: pa.Table, weight: str) -> pa.Table:
+    """Return the rows that signed ones add up to, each as often as its weight says, without that column.
+
+    Args:
+        table: The rows.
+        weight: The column that says how often a row was added, or withdrawn.
+    """
+    rows = table.drop_columns([weight])
+    net: Counter[tuple[Any, ...]] = Counter()
+    first: dict[tuple[Any, ...], int] = {}
+    cells = [rows.column(name).to_pylist() for name in rows.column_names]
+    for number, (by, *row) in enumerate(zip(table.column(weight).to_pylist(), *cells, strict=True)):
+        key = tuple(_plain(value) for value in row)
+        first.setdefault(key, number)
+        net[key] += by
+    return rows.take(pa.array([first[key] for key in net.elements()], pa.int64()))
+
+
 def _apart(
     missing: list[tuple[Any, ...]], extra: list[tuple[Any, ...]], floats: Sequence[int], tolerance: float
 ) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:

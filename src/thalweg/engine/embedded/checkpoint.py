@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from thalweg.columnar.frames import to_frame
+from thalweg.core.instants import Reached, goes_on
 from thalweg.core.outage import Retrying
 from thalweg.engine.embedded import ledger
 from thalweg.engine.embedded.intake import Intake
@@ -79,6 +80,7 @@ class Checkpoints:
         prints: The fingerprint of each stage's and read's node, by ledger entry.
         room: How a full disk is waited for; None: not at all.
         program: The steps of the program, to know what has become of them when the program is another one.
+        reached: Is told how far a checkpoint is.
 
     Attributes:
         store: The files.
@@ -86,9 +88,14 @@ class Checkpoints:
     """
 
     def __init__(
-        self, directory: Path, prints: Mapping[int, str], program: Sequence[SavedStep], room: Retrying | None = None
+        self,
+        directory: Path,
+        prints: Mapping[int, str],
+        program: Sequence[SavedStep],
+        room: Retrying | None = None,
+        reached: Reached = goes_on,
     ) -> None:
-        self.store = self._store = StateStore(directory, room)
+        self.store = self._store = StateStore(directory, room, reached)
         self._prints = prints
         self._program = program
         self._written: dict[int, tuple[pl.DataFrame, Stored]] = {}

@@ -60,6 +60,7 @@ class Egress:
                 patience=patience,
                 version=options.version,
                 beside=options.beside,
+                reached=options.reached,
             )
             # Late and rejected rows of all the states that an app has had stand beside each other.
             joining = replace(beginning, foreign="joined")

@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from thalweg.core.clock import Clock
+from thalweg.engine.contract import TimeException
 from thalweg.engine.embedded.compile import stage_of
 from thalweg.engine.embedded.fused import Fused, nodes_fused
+from thalweg.engine.embedded.intake import Intake
+from thalweg.engine.embedded.ledger import Entry
 from thalweg.engine.embedded.outputs import Outlet, SinkOutlet
 from thalweg.engine.embedded.rows import NEVER, Rows, combined_watermark
 from thalweg.engine.embedded.stage import LateTest, Output, Stage, TwoSided
@@ -97,6 +100,30 @@ class Graph:
             for source in vertex.inputs:
                 entry = source.stage.entry if source.stage is not None else entries[id(source.node)]
                 entry.feeds.append(vertex.stage.entry)  # type: ignore[attr-defined]  # entries of the ledger
+
+    def intake(self, vertex: Vertex, number: int, replayed: Sequence[TimeException] = ()) -> Intake:
+        """Return what feeds a read, which is not open yet.
+
+        Args:
+            vertex: The read.
+            number: Its number in the program.
+            replayed: Idle and new partitions as an earlier run recorded them.
+        """
+        read = vertex.node
+        assert isinstance(read, n.Read), "only reads have an intake"
+        return Intake(
+            read=read,
+            entry=Entry(step_name(read, number)),
+            source=None,
+            late_tests=self.late_tests_below(vertex),
+            eager=self.eager_below(vertex),
+            numbered=self.rejects_below(vertex),
+            timed=self.time_used_below(vertex),
+            plain=self.plain_below(vertex),
+            needed=self._needed[read],
+            number=number,
+            replayed=replayed,
+        )
 
     def late_tests_below(self, read: Vertex) -> list[LateTest]:
         """Return the tests for being late that a source's rows reach without passing through state."""

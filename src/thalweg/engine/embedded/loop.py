@@ -7,7 +7,6 @@ their own. Between two steps everything is consistent, so a checkpoint is a cut 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import Final
 
@@ -37,9 +36,8 @@ from thalweg.engine.embedded.rows import LATE_REASONS, Rows, combined_watermark
 from thalweg.engine.embedded.saving import Saving
 from thalweg.engine.embedded.stage import Output
 from thalweg.engine.embedded.tray import Tray
-from thalweg.plan.nodes import Plan, Read
+from thalweg.plan.nodes import Plan
 from thalweg.plan.prune import all_columns, needed_columns
-from thalweg.plan.show import step_name
 
 _GATHER_S: Final = 0.05
 """How long rows of a live run may wait for company."""
@@ -87,14 +85,14 @@ class EmbeddedRun:
         self._redriven: dict[int, list[Rows]] = {}
         self._intakes: list[Intake] = []
         self._vertex_of: dict[int, Vertex] = {}
-        entries: dict[int, object] = {}
+        entries: dict[int, Entry] = {}
         for vertex in self._graph.reads:
-            assert isinstance(vertex.node, Read)
-            entry = Entry(step_name(vertex.node, numbers[vertex.node]))
-            entries[id(vertex.node)] = entry
-            self._intakes.append(self._intake(vertex, vertex.node, entry, numbers[vertex.node]))
+            intake = self._graph.intake(vertex, numbers[vertex.node], options.replay)
+            self._intakes.append(intake)
+            self._vertex_of[id(intake.read)] = vertex
+            entries[id(intake.read)] = intake.entry
         self._graph.connect(entries)
-        self._entries = self._in_order(entries)
+        self._entries = [entries[id(v.node)] if v.stage is None else v.stage.entry for v in self._graph.vertices]
         self._outlets = [stage for stage in self._graph.stages if isinstance(stage, Outlet)]
         self._egress = Egress(plan.name, options, self._outlets, self._tray, self._patience)
         self._views = {s.view.name: s for s in self._outlets if isinstance(s, ViewOutlet)}
@@ -177,7 +175,7 @@ class EmbeddedRun:
         program = Program(self._plan, self._needed, self._graph, self._intakes)
         self._started_s = self._clock.monotonic_s()
         if options.data is not None:
-            self._checkpoints = checkpoints_of(options.data, program, self._room)
+            self._checkpoints = checkpoints_of(options.data, program, self._room, options.reached)
             resumed = resume(self._checkpoints, program, options)
             self._epoch, sealed = resumed.epoch, resumed.sealed
             if not sealed:
@@ -491,34 +489,6 @@ class EmbeddedRun:
                 for partition in intake.partitions.values():
                     if partition.reader is not None:
                         closing.callback(partition.reader.close)
-
-    # ------------------------------------------------------------------ how it is put together
-
-    def _intake(self, vertex: Vertex, read: Read, entry: Entry, number: int) -> Intake:
-        self._vertex_of[id(read)] = vertex
-        graph = self._graph
-        return Intake(
-            read=read,
-            entry=entry,
-            source=None,
-            late_tests=graph.late_tests_below(vertex),
-            eager=graph.eager_below(vertex),
-            numbered=graph.rejects_below(vertex),
-            timed=graph.time_used_below(vertex),
-            plain=graph.plain_below(vertex),
-            needed=self._needed[read],
-            number=number,
-            replayed=self._options.replay,
-        )
-
-    def _in_order(self, reads: dict[int, object]) -> list[Entry]:
-        def entries() -> Iterator[Entry]:
-            for vertex in self._graph.vertices:
-                entry = vertex.stage.entry if vertex.stage is not None else reads[id(vertex.node)]
-                assert isinstance(entry, Entry)
-                yield entry
-
-        return list(entries())
 
 
 class Embedded:

@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from thalweg.columnar.frames import empty_frame, in_order, to_table
+from thalweg.core.instants import Reached, goes_on
 from thalweg.core.outage import Patience
 from thalweg.core.ports import EpochWriter, Sink, SinkWriter, StepWriter, WriteRequest
 from thalweg.core.version import FIRST
@@ -52,6 +53,7 @@ class Beginning:
         patience: How long a sink is waited for.
         version: The version of the app whose places are written to.
         beside: Whether another version is the current one.
+        reached: Is told how far the way of an epoch to an output is.
     """
 
     app: str
@@ -66,6 +68,7 @@ class Beginning:
     patience: Patience = field(default_factory=Patience)
     version: str = FIRST
     beside: bool = False
+    reached: Reached = goes_on
 
     def delivery(
         self, sink: Sink, name: str, schema: pa.Schema, *, changing: bool = False, key: tuple[str, ...] | None = None
@@ -85,11 +88,12 @@ class Beginning:
         if not isinstance(writer, EpochWriter):
             if self.repeats or self.directory is None:
                 return StepDelivery(writer, name, self.patience)
-            post = Post(name, unrepeated(writer, open_sink, last), self.directory, schema, self.patience)
-            return OutboxDelivery(post, owed, last)
-        if self.directory is None:
+            again = unrepeated(writer, open_sink, last)
+        elif self.directory is None:
             return PassingDelivery(writer, name, empty=self.fresh, patience=self.patience)
-        return OutboxDelivery(Post(name, opener(writer, open_sink), self.directory, schema, self.patience), owed, last)
+        else:
+            again = opener(writer, open_sink)
+        return OutboxDelivery(Post(name, again, self.directory, schema, self.patience, self.reached), owed, last)
 
 
 def opener(first: EpochWriter, again: Callable[[], SinkWriter]) -> Callable[[], EpochWriter]:

@@ -18,6 +18,7 @@ from typing import Final
 import pyarrow as pa
 
 from thalweg.core.errors import SinkError, SinkUnavailable
+from thalweg.core.instants import Reached, goes_on
 from thalweg.core.outage import Outage, Patience, Retrying, passes
 from thalweg.core.ports import EpochWriter, Rereadable
 from thalweg.engine.embedded.delivery import LOOK_S, Delivery, Mark
@@ -45,6 +46,7 @@ class Post:
         directory: The state directory.
         schema: The rows' columns.
         patience: How long the sink, and room on the disk, are waited for.
+        reached: Is told how far an epoch is on its way.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Post:
     directory: Path
     schema: pa.Schema
     patience: Patience = field(default_factory=Patience)
+    reached: Reached = goes_on
 
 
 class OutboxDelivery(Delivery):
@@ -159,7 +162,9 @@ class OutboxDelivery(Delivery):
     def _sealed(self, epoch: int) -> None:
         if self._file is not None:
             whole, self._file = self._file, None
+            self._post.reached("seal", self.name)
             stored = whole.seal()
+            self._post.reached("sealed", self.name)
             self._sizes[stored.file] = whole.size_bytes
             self._owed.append(Owed(epoch, self.last, stored, whole.rows))
             self.last = epoch
@@ -212,12 +217,14 @@ class OutboxDelivery(Delivery):
                 return  # it had been applied, and only the answer was lost
         assert self._writer is not None, "it was opened"
         first = self._owed[0]
+        self._post.reached("deliver", self.name)
         try:
             self._writer.apply(first.epoch, first.previous, self._watched(outbox_rows(self._directory, first.stored)))
         except Exception as error:
             if passes(error):
                 self._abandon()
             raise
+        self._post.reached("delivered", self.name)
         self._confirm()
 
     def _show(self) -> None:

@@ -30,7 +30,6 @@ from thalweg.engine.embedded.rows import WEIGHT, Rows
 from thalweg.engine.embedded.stage import Output
 from thalweg.plan.difference import Difference
 from thalweg.plan.nodes import Node, Plan, Read, ViewOutput, Write, key_of
-from thalweg.plan.show import step_name
 
 _WAIT_S: Final = 1.0
 _LOOKS: Final = 10
@@ -90,7 +89,11 @@ class _Rebuild:
         for stage in part.stages:
             stage.use_memory(self.memory)
         numbers = {intake.read: intake.number for intake in intakes}
-        again = [(self._intake(part, vertex, numbers), vertex) for vertex in part.reads]
+        again = []
+        for vertex in part.reads:
+            saved = self.reads.get(vertex.node)  # type: ignore[call-overload]  # a read's node is one
+            exceptions = () if saved is None else saved.exceptions
+            again.append((part.intake(vertex, numbers[vertex.node], exceptions), vertex))  # type: ignore[index]
         try:
             self._replay(part, again)
         finally:
@@ -106,24 +109,6 @@ class _Rebuild:
             if intake.read in self.difference.rebuilt:
                 own.restore(intake.last_watermark, intake.exceptions, intake.saved())
                 restore_counts(own.entry, counts_of(intake.entry))
-
-    def _intake(self, part: Graph, vertex: Vertex, numbers: Mapping[Read, int]) -> Intake:
-        read = vertex.node
-        assert isinstance(read, Read), "only reads have no stage"
-        saved = self.reads.get(read)
-        return Intake(
-            read=read,
-            entry=Entry(step_name(read, numbers[read])),
-            source=None,
-            late_tests=part.late_tests_below(vertex),
-            eager=False,
-            numbered=part.rejects_below(vertex),
-            timed=part.time_used_below(vertex),
-            plain=part.plain_below(vertex),
-            needed=self.program.needed[read],
-            number=numbers[read],
-            replayed=() if saved is None else saved.exceptions,
-        )
 
     # ------------------------------------------------------------------ reading again
 

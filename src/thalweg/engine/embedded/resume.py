@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.core.errors import SourceError, StateError
+from thalweg.core.instants import Reached
 from thalweg.core.outage import Retrying
 from thalweg.core.ports import Replayable
 from thalweg.engine.contract import RunOptions, TimeException
@@ -88,7 +89,7 @@ class Program:
         return state_fingerprints(self.plan, self.needed)
 
 
-def checkpoints_of(directory: Path, program: Program, room: Retrying) -> Checkpoints:
+def checkpoints_of(directory: Path, program: Program, room: Retrying, reached: Reached) -> Checkpoints:
     """Open the checkpoints of a program.
 
     Raises:
@@ -97,7 +98,7 @@ def checkpoints_of(directory: Path, program: Program, room: Retrying) -> Checkpo
     prints = program.prints()
     by_entry = {id(v.stage.entry): prints[v.node] for v in program.graph.vertices if v.stage is not None}
     by_entry |= {id(intake.entry): prints[intake.read] for intake in program.intakes}
-    return Checkpoints(directory, by_entry, saved_steps(program.plan, prints), room)
+    return Checkpoints(directory, by_entry, saved_steps(program.plan, prints), room, reached)
 
 
 def resume(checkpoints: Checkpoints, program: Program, options: RunOptions) -> Resumed:
