@@ -26,7 +26,7 @@ from tests.kills import bugs
 from tests.kills.lives import Act, Found, judge, live, look, uninterrupted
 from tests.kills.operators import OPERATORS, write_input
 from tests.kills.targets import TARGETS
-from thalweg.state.store import read_manifest
+from thalweg.state.manifests import read_manifest
 
 OPERATORS_PER_ACT = 4
 KILLS_PER_ACT = 5

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from thalweg.connect import files, topic, view
 from thalweg.log import Log
-from thalweg.state.store import read_manifest
+from thalweg.state.manifests import read_manifest
 
 _PART = re.compile(r"part-(\d{8,})\.\w+")
 Rows = list[dict[str, Any]]

@@ -7,7 +7,7 @@ import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ import pyarrow as pa
 from thalweg.core.errors import PlanError, SinkError
 from thalweg.core.ports import EpochWriter, WriteRequest
 from thalweg.core.schema import Schema
+from thalweg.core.version import table_of
 from thalweg.state.table_output import TableWriter, check_table, listed, quoted, table_key, table_name
 
 
@@ -46,6 +47,10 @@ class Duckdb:
     def recorded(self) -> str:
         """Rows and epoch are committed together."""
         return "the epoch in the same transaction"
+
+    def beside(self, version: str) -> Duckdb:
+        """Return the table of a version: ``page_views_v2`` beside ``page_views``."""
+        return replace(self, table=table_of(self.table, version))
 
     def describe(self) -> str:
         """Return one line for the plan."""

@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -16,6 +16,7 @@ from thalweg.columnar.cells import cells_of
 from thalweg.core.errors import PlanError, SinkError
 from thalweg.core.ports import EpochWriter, WriteRequest
 from thalweg.core.schema import Schema
+from thalweg.core.version import table_of
 from thalweg.state.table_output import TableWriter, check_table, listed, quoted, table_key, table_name
 
 _PATIENCE_S: Final = 30.0
@@ -51,6 +52,10 @@ class Sqlite:
     def recorded(self) -> str:
         """Rows and epoch are committed together."""
         return "the epoch in the same transaction"
+
+    def beside(self, version: str) -> Sqlite:
+        """Return the table of a version: ``page_views_v2`` beside ``page_views``."""
+        return replace(self, table=table_of(self.table, version))
 
     def describe(self) -> str:
         """Return one line for the plan."""

@@ -91,9 +91,10 @@ class _Rebuild:
         numbers = {intake.read: intake.number for intake in intakes}
         again = []
         for vertex in part.reads:
-            saved = self.reads.get(vertex.node)  # type: ignore[call-overload]  # a read's node is one
+            assert isinstance(vertex.node, Read), "only reads have an intake"
+            saved = self.reads.get(vertex.node)
             exceptions = () if saved is None else saved.exceptions
-            again.append((part.intake(vertex, numbers[vertex.node], exceptions), vertex))  # type: ignore[index]
+            again.append((part.intake(vertex, numbers[vertex.node], exceptions), vertex))
         try:
             self._replay(part, again)
         finally:
