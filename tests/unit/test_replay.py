@@ -17,7 +17,7 @@ from thalweg.connect import call, files, memory, stdout, topic, view
 from thalweg.core.ports import StepWriter, Versioned, WriteRequest
 from thalweg.engine.embedded import beside as beside_module
 from thalweg.engine.embedded import loop
-from thalweg.engine.embedded.delivery import OutboxDelivery
+from thalweg.engine.embedded.posting import OutboxDelivery
 from thalweg.engine.embedded.stored_view import stored_view
 from thalweg.log import Log
 from thalweg.state import versions
@@ -204,7 +204,7 @@ def test_a_version_that_dies_before_its_first_checkpoint_starts_at_its_time_agai
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Checkpoints, "save", dies)
+        patch.setattr(loop.Checkpoints, "write", dies)
         with pytest.raises(RuntimeError, match="killed"):
             run(tmp_path, start=moment)
     assert run(tmp_path, version=2) == [4]
