@@ -22,6 +22,7 @@ from thalweg.engine.contract import Report, RunOptions
 from thalweg.engine.embedded.loop import Embedded
 from thalweg.engine.embedded.rebuild import _Rebuild
 from thalweg.engine.embedded.resume import state_difference
+from thalweg.state import manifests
 from thalweg.testing import Scripted
 
 ROWS: Sequence[Row] = [("x", n, n) for n in range(1, 21)]
@@ -271,7 +272,7 @@ def test_a_run_that_is_stopped_or_dies_while_it_rebuilds_leaves_the_state_as_it_
         return lambda s: s.filter(col("v") > least).write(Kept(name, into))  # type: ignore[return-value]  # the app is not looked at
 
     run(kept(0, "old"), tmp_path, 10)
-    manifest = (tmp_path / "manifest.json").read_bytes()
+    before = manifests.kept(tmp_path)
     added = both(kept(0, "old"), kept(5, "new"))
     stopped = Embedded().start(app_of(added, source_of("a", [ROWS], None)).plan, RunOptions(tmp_path))
     stopped.stop()
@@ -285,7 +286,7 @@ def test_a_run_that_is_stopped_or_dies_while_it_rebuilds_leaves_the_state_as_it_
         patch.setattr(_Rebuild, "_hand_over", dies)
         with pytest.raises(KeyboardInterrupt):
             run(added, tmp_path)
-    assert (tmp_path / "manifest.json").read_bytes() == manifest and "new" not in into.rows
+    assert before and manifests.kept(tmp_path) == before and "new" not in into.rows
     run(added, tmp_path)
     assert [row["v"] for row in into.rows["new"]] == list(range(6, 21))
     assert [row["v"] for row in into.rows["old"]] == list(range(1, 21))
