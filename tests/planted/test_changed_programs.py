@@ -16,6 +16,7 @@ from thalweg.engine.embedded import rebuild, resume
 from thalweg.engine.embedded.rows import NEVER
 from thalweg.plan import difference
 from thalweg.plan.nodes import Node, Plan
+from thalweg.plan.prune import NeededColumns
 
 _CASES = 60
 
@@ -25,10 +26,10 @@ __all__ = ["nothing_is_synced"]  # a fixture
 def _by_position(patch: pytest.MonkeyPatch) -> None:
     """A step is given the state of the step that had its number."""
 
-    def planted(plan: Plan) -> Mapping[Node, str]:
+    def planted(plan: Plan, needed: NeededColumns) -> Mapping[Node, str]:
         return {node: str(number) for node, number in plan.numbers().items()}
 
-    patch.setattr(resume, "fingerprints", planted)
+    patch.setattr(resume, "state_fingerprints", planted)
 
 
 def _appended_twice(patch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from tests.property.test_interval import agrees_in_every_run
 from thalweg.engine.embedded import slabs, waiting
 from thalweg.engine.embedded.interval import IntervalJoin
 from thalweg.plan.nodes import Join
+from thalweg.plan.prune import Needed
 
 SCHEMA = pa.schema([pa.field("k", pa.string()), pa.field("x", pa.int64()), pa.field("ts", TIMESTAMP)])
 STEP_ROWS = (1, 2, 100)
@@ -46,8 +47,8 @@ def _end_excluded(by_low: int, by_high: int) -> Patch:
     def patched(patch: pytest.MonkeyPatch) -> None:
         true = IntervalJoin.__init__
 
-        def planted(self: IntervalJoin, node: Join, low: int, high: int, name: str) -> None:
-            true(self, node, low, high, name)
+        def planted(self: IntervalJoin, node: Join, low: int, high: int, name: str, needed: Needed) -> None:
+            true(self, node, low, high, name, needed)
             self._low, self._high = low - by_low, high + by_high
 
         patch.setattr(IntervalJoin, "__init__", planted)

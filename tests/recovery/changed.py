@@ -95,7 +95,7 @@ class _List:
     def last_epoch(self) -> int:
         return self.sink.into.epochs.get(self.sink.label, 0)
 
-    def apply(self, epoch: int, rows: Iterator[pa.Table]) -> None:
+    def apply(self, epoch: int, previous: int, rows: Iterator[pa.Table]) -> None:
         if epoch > self.last_epoch():
             self.take([row for table in rows for row in table.to_pylist()])
             self.sink.into.epochs[self.sink.label] = epoch

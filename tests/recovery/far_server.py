@@ -74,7 +74,7 @@ class FarWriter:
         """Ask the server."""
         return self._ask({"last": True}, b"")
 
-    def apply(self, epoch: int, rows: Iterator[pa.Table]) -> None:
+    def apply(self, epoch: int, previous: int, rows: Iterator[pa.Table]) -> None:
         """Send an epoch."""
         sink = pa.BufferOutputStream()
         table = pa.concat_tables(list(rows))

@@ -109,7 +109,7 @@ def test_failures_before_a_checkpoint_that_advanced_do_not_count(tmp_path: Path)
 
 def test_planted_a_counter_that_is_never_reset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CrashLoop, "ended", lambda self: None)
-    monkeypatch.setattr(CrashLoop, "advanced", lambda self, epoch, intakes: None)
+    monkeypatch.setattr(CrashLoop, "advanced", lambda self, epoch: None)
     monkeypatch.setattr(Crashes, "at", lambda self, epoch: list(self.crashes))
     with pytest.raises(StateError, match="failed 5 times in a row"):
         gets_past(tmp_path)

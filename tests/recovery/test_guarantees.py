@@ -70,7 +70,7 @@ def test_at_most_once_gives_nothing_twice(tmp_path: Path) -> None:
 def test_that_nothing_comes_twice_is_found_out_where_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     true = Unrepeated.__init__
     # A writer that believes to have nothing yet is given all that is still there.
-    monkeypatch.setattr(Unrepeated, "__init__", lambda self, writer, last: true(self, writer, max(0, last - 1)))
+    monkeypatch.setattr(Unrepeated, "__init__", lambda self, writer, given: true(self, writer, [max(0, given[0] - 1)]))
     with pytest.raises((AssertionError, SinkError)):
         test_at_most_once_gives_nothing_twice(tmp_path)
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import duckdb as duckdb_client
 import pyarrow as pa
 import pytest
 
@@ -14,14 +18,16 @@ import thalweg as tw
 from tests.recovery.changed import SCHEMA, Kept, Row, Table, Target, source_of
 from tests.unit.clocks import Live, scripted
 from tests.unit.test_idle import counts
-from thalweg import StateError, StoppedError, Stream, col, count
+from thalweg import SinkError, StateError, StoppedError, Stream, col, count
 from thalweg.cli.commands import main
-from thalweg.connect import call, files, memory, topic, view
-from thalweg.core.ports import EpochWriter, WriteRequest
+from thalweg.connect import call, duckdb, files, memory, sqlite, topic, view
+from thalweg.core.ports import EpochWriter, Sink, WriteRequest
 from thalweg.engine.contract import Report, RunOptions
 from thalweg.engine.embedded.loop import Embedded
 from thalweg.engine.embedded.rebuild import _Rebuild
 from thalweg.engine.embedded.resume import state_difference
+from thalweg.state import manifests
+from thalweg.state.table_output import TableWriter
 from thalweg.testing import Scripted
 
 ROWS: Sequence[Row] = [("x", n, n) for n in range(1, 21)]
@@ -271,7 +277,7 @@ def test_a_run_that_is_stopped_or_dies_while_it_rebuilds_leaves_the_state_as_it_
         return lambda s: s.filter(col("v") > least).write(Kept(name, into))  # type: ignore[return-value]  # the app is not looked at
 
     run(kept(0, "old"), tmp_path, 10)
-    manifest = (tmp_path / "manifest.json").read_bytes()
+    before = manifests.kept(tmp_path)
     added = both(kept(0, "old"), kept(5, "new"))
     stopped = Embedded().start(app_of(added, source_of("a", [ROWS], None)).plan, RunOptions(tmp_path))
     stopped.stop()
@@ -285,7 +291,7 @@ def test_a_run_that_is_stopped_or_dies_while_it_rebuilds_leaves_the_state_as_it_
         patch.setattr(_Rebuild, "_hand_over", dies)
         with pytest.raises(KeyboardInterrupt):
             run(added, tmp_path)
-    assert (tmp_path / "manifest.json").read_bytes() == manifest and "new" not in into.rows
+    assert before and manifests.kept(tmp_path) == before and "new" not in into.rows
     run(added, tmp_path)
     assert [row["v"] for row in into.rows["new"]] == list(range(6, 21))
     assert [row["v"] for row in into.rows["old"]] == list(range(1, 21))
@@ -305,6 +311,69 @@ def test_a_keyed_table_gets_the_difference_only(tmp_path: Path) -> None:
     assert sorted((row["g"], row["n"]) for row in into.rows["out"]) == [(0, 3), (1, 3), (2, 3)]
     run(table(8), tmp_path, 10)
     assert sorted((row["g"], row["n"]) for row in into.rows["out"]) == [(0, 1), (1, 1)]
+
+
+def check_difference(folder: Path, sink: Sink, ask: Callable[[str], list[tuple[Any, ...]]]) -> None:
+    """Let a changed program make a table anew."""
+
+    def table(least: int) -> Program:
+        def built(stream: Stream) -> None:
+            kept = stream.filter((col("v") > least) | (col("v") % 3 == 0))
+            kept.group_by(g=col("v") % 3).agg(n=count(), mean=col("v").mean(), at=col("ts").max()).write(sink)
+
+        return built
+
+    run(table(1), folder / "data", 10)
+    assert ask("SELECT g, n, mean FROM sums ORDER BY g") == [(0, 3, 6.0), (1, 3, 7.0), (2, 3, 5.0)]
+    run(table(8), folder / "data", 10)
+    assert ask("SELECT g, n, mean FROM sums ORDER BY g") == [(0, 3, 6.0), (1, 1, 10.0)]
+    run(table(8), folder / "data")
+    assert ask("SELECT g, n, mean FROM sums ORDER BY g") == [(0, 6, 10.5), (1, 4, 14.5), (2, 4, 15.5)]
+
+
+def in_sqlite(path: Path, query: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def in_duckdb(path: Path, query: str) -> list[tuple[Any, ...]]:
+    with duckdb_client.connect(str(path)) as connection:
+        found: list[tuple[Any, ...]] = connection.execute(query).fetchall()
+        return found
+
+
+DATABASES: dict[str, tuple[Callable[..., Sink], Callable[[Path, str], list[tuple[Any, ...]]]]] = {
+    "sqlite": (sqlite, in_sqlite),
+    "duckdb": (duckdb, in_duckdb),
+}
+
+
+@pytest.mark.parametrize("name", DATABASES)
+def test_a_table_of_a_database_gets_the_difference_only(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[list[tuple[int, int]]] = []
+    true = TableWriter.apply
+
+    def noted(self: TableWriter, epoch: int, previous: int, rows: Iterator[pa.Table]) -> None:
+        tables = list(rows)
+        given.append(sorted((row["g"], row["_weight"]) for table in tables for row in table.to_pylist()))
+        true(self, epoch, previous, iter(tables))
+
+    monkeypatch.setattr(TableWriter, "apply", noted)
+    make, ask = DATABASES[name]
+    path = tmp_path / "x.db"
+    check_difference(tmp_path, make(path, table="sums", key="g"), partial(ask, path))
+    assert given[1] == [(1, -1), (1, 1), (2, -1)], "a row that is as it was is not written again"
+
+
+@pytest.mark.parametrize("name", DATABASES)
+def test_a_table_that_is_taken_for_an_empty_one_is_found(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TableWriter, "rows", lambda self: iter(()))
+    with pytest.raises((AssertionError, SinkError)):
+        test_a_table_of_a_database_gets_the_difference_only(name, tmp_path, monkeypatch)
 
 
 class Blind(Table):

@@ -18,9 +18,9 @@ import pyarrow as pa
 import pytest
 
 import thalweg as tw
-from thalweg import PlanError, SinkError, col, count
+from thalweg import PlanError, SinkError, SinkUnavailable, col, count
 from thalweg.connect import _sqlite, duckdb, memory, sqlite
-from thalweg.core.ports import EpochWriter, Sink, WriteRequest
+from thalweg.core.ports import EpochWriter, Rereadable, Sink, WriteRequest
 from thalweg.core.schema import TIMESTAMP
 from thalweg.state.table_output import TableWriter
 
@@ -104,7 +104,12 @@ def test_every_value_comes_back(name: str, key: str | None, tmp_path: Path) -> N
     path = tmp_path / "new" / "values.db"
     sink = SINKS[name](path, table="values_of_all", key=key)
     write(sink, rows)
-    opened(sink, rows.schema).close()  # its own table has the stream's columns
+    again = opened(sink, rows.schema)  # its own table has the stream's columns
+    assert isinstance(again, Rereadable)
+    there = pa.concat_tables(again.rows())
+    again.close()
+    assert there.schema == rows.schema
+    assert same(there.to_pylist(), rows.to_pylist())
     expected = rows.set_column(rows.column_names.index("lasting"), "lasting", rows["lasting"].cast(pa.int64()))
     if name == "duckdb":
         with duckdb_client.connect(str(path)) as connection:
@@ -294,12 +299,25 @@ def test_a_locked_sqlite_database_is_named(tmp_path: Path, monkeypatch: pytest.M
     writer = opened(sqlite(path, table="t"), rows.schema)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(SinkError, match=r"the table t in .*x\.db cannot be written: another program has been writ"):
+        with pytest.raises(SinkUnavailable, match=r"the table t in .*x\.db cannot be written: another program has"):
             writer.apply(1, 0, iter([rows]))
         other.execute("ROLLBACK")
     writer.apply(1, 0, iter([rows]))
     writer.close()
     assert ask("sqlite", path, "SELECT n FROM t") == [(1,)]
+
+
+@pytest.mark.parametrize("cell", ["'[1'", "'[\"x\"]'", "'[1]}' || char(10) || '{\"v\":[2]'", "x'00'"])
+def test_values_that_somebody_else_has_put_into_a_sqlite_table_are_told_of(cell: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    rows = pa.table({"n": pa.array([1]), "some": pa.array([[1]], pa.list_(pa.int64()))})
+    write(sqlite(path, table="t", key="n"), rows)
+    ask("sqlite", path, f"UPDATE t SET some = {cell}")
+    writer = opened(sqlite(path, table="t", key="n"), rows.schema)
+    assert isinstance(writer, Rereadable)
+    with pytest.raises(SinkError, match=r"the table t in .*x\.db has values that the stream has not: "):
+        list(writer.rows())
+    writer.close()
 
 
 def test_sqlite_is_read_while_it_is_written_and_survives_the_power(tmp_path: Path) -> None:

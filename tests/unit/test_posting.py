@@ -60,7 +60,7 @@ class Client:
     def last_epoch(self) -> int:
         return self._server.last
 
-    def apply(self, epoch: int, rows: Iterator[pa.Table]) -> None:
+    def apply(self, epoch: int, previous: int, rows: Iterator[pa.Table]) -> None:
         server = self._server
         assert not self._broken, "a connection that broke is given up"
         assert server.gate.wait(PATIENCE_S)

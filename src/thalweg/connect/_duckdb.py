@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import pyarrow as pa
 
@@ -18,6 +18,8 @@ from thalweg.core.ports import EpochWriter, WriteRequest
 from thalweg.core.schema import Schema
 from thalweg.core.version import table_of
 from thalweg.state.table_output import TableWriter, check_table, listed, quoted, table_key, table_name
+
+_BATCH_ROWS: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,11 @@ class _Connection:
         self.ask(f"INSERT INTO {quoted(table)} ({names}) SELECT {names} FROM _thalweg_rows")
         # Where that fails the transaction is over, and takes this no more; the error is what counts.
         self._connection.unregister("_thalweg_rows")
+
+    def rows(self, table: str, schema: pa.Schema) -> Iterator[pa.Table]:
+        found = self._connection.sql(f"SELECT {listed(schema.names)} FROM {quoted(table)}")
+        for batch in found.to_arrow_reader(_BATCH_ROWS):
+            yield pa.Table.from_batches([batch]).cast(schema)
 
     def types(self, schema: pa.Schema) -> Sequence[str]:
         self._connection.register("_thalweg_rows", _plain(schema.empty_table()))

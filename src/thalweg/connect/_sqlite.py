@@ -12,8 +12,8 @@ from typing import Any, Final, Literal
 
 import pyarrow as pa
 
-from thalweg.columnar.cells import cells_of
-from thalweg.core.errors import PlanError, SinkError
+from thalweg.columnar.cells import cells_of, values_of
+from thalweg.core.errors import PlanError, SinkError, SinkUnavailable
 from thalweg.core.ports import EpochWriter, WriteRequest
 from thalweg.core.schema import Schema
 from thalweg.core.version import table_of
@@ -117,9 +117,9 @@ class _Connection:
             raise
         except sqlite3.OperationalError as error:
             if error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-                raise SinkError(
+                raise SinkUnavailable(
                     f"{doing}: another program has been writing to {self._path} for more than {_PATIENCE_S:g} s and "
-                    "holds its lock; let it commit or stop it, and run again"
+                    "holds its lock; let it commit, or stop it"
                 ) from error
             raise SinkError(f"{doing}: {error}") from error
         except (sqlite3.Error, OverflowError, OSError) as error:
@@ -145,6 +145,12 @@ class _Connection:
             columns = [cells_of(column) for column in rows.slice(start, _BATCH_ROWS).columns]
             # The driver takes rows, and takes them from columns here: nothing in between makes one.
             self._connection.executemany(statement, zip(*columns, strict=True))
+
+    def rows(self, table: str, schema: pa.Schema) -> Iterator[pa.Table]:
+        cursor = self._connection.execute(f"SELECT {listed(schema.names)} FROM {quoted(table)}")
+        while rows := cursor.fetchmany(_BATCH_ROWS):
+            columns = zip(zip(*rows, strict=True), schema.types, strict=True)
+            yield pa.Table.from_arrays([values_of(cells, kind) for cells, kind in columns], schema=schema)
 
     def types(self, schema: pa.Schema) -> Sequence[str]:
         return [_type_of(field.type) for field in schema]

@@ -59,6 +59,15 @@ class Database(Protocol):
         """Add rows to a table, by the names of its columns."""
         ...
 
+    def rows(self, table: str, schema: pa.Schema) -> Iterator[pa.Table]:
+        """Return the rows of a table, in columns of a schema.
+
+        Raises:
+            TypeError: It has values that such columns have not.
+            ValueError: The same.
+        """
+        ...
+
     def types(self, schema: pa.Schema) -> Sequence[str]:
         """Return the types that columns have in this database."""
         ...
@@ -140,6 +149,18 @@ class TableWriter:
             self._note(after)
         # Only now: until the commit the target has what it had.
         self._own, self._begun = after, True
+
+    def rows(self) -> Iterator[pa.Table]:
+        """Return the rows that the table has.
+
+        Raises:
+            SinkError: The database cannot be read, or somebody else has put other values there.
+        """
+        try:
+            with self._db.told(f"{self._target} cannot be read"):
+                yield from self._db.rows(self._table, self._schema)
+        except (TypeError, ValueError) as error:
+            raise SinkError(f"{self._target} has values that the stream has not: {error}") from error
 
     def close(self) -> None:
         """Close the database."""

@@ -180,7 +180,7 @@ class OutboxDelivery(Delivery):
             while self._due():
                 self._deliver(self._committed)
                 if self._look is not None:
-                    self._retrying.until_done(self._show)
+                    self._tried(self._show)
         except BaseException as error:  # raised again in the loop's own thread
             self._error = self._error or error
         try:
@@ -202,13 +202,17 @@ class OutboxDelivery(Delivery):
         while self._owed and self._owed[0].epoch <= epoch:
             self._touch()
             try:
-                self._retrying.until_done(self._apply_first)
-            except Exception as error:
-                if passes(error):
-                    raise SinkUnavailable(f"{error}; {self._rest()}") from error
-                raise
+                self._tried(self._apply_first)
             finally:
                 self._taking_since_s = None
+
+    def _tried(self, act: Callable[[], None]) -> None:
+        try:
+            self._retrying.until_done(act)
+        except Exception as error:
+            if passes(error):
+                raise SinkUnavailable(f"{error}; {self._rest()}") from error
+            raise
 
     def _apply_first(self) -> None:
         if self._writer is None:
@@ -231,9 +235,15 @@ class OutboxDelivery(Delivery):
         """Say what the target has, now that it has all that is committed."""
         if self._writer is None:
             self._open()
-        look, self._look = self._look, None
+        look = self._look
         assert look is not None, "it was asked for"
-        look.rows = list(self._writer.rows()) if isinstance(self._writer, Rereadable) else None
+        try:
+            look.rows = list(self._writer.rows()) if isinstance(self._writer, Rereadable) else None
+        except Exception as error:
+            if passes(error):
+                self._abandon()
+            raise
+        self._look = None
         look.done.set()
 
     def _open(self) -> None:
