@@ -91,6 +91,7 @@ def live(act: Act, teller: Teller) -> None:
         max_step_rows=act.step_rows,
         checkpoint_us=1_000_000,
         clock=LooksClock(),
+        ignore_crash_loop=True,  # all deaths are planned
     )
     report = app.start(options)
     (act.folder / "views").mkdir(exist_ok=True)
