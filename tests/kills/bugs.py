@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,12 @@ import pytest
 
 from tests.attacks.tale import Line, Teller
 from thalweg.connect import _files_write, _topic
-from thalweg.engine.embedded.delivery import OutboxDelivery
+from thalweg.core.ports import EpochWriter
+from thalweg.engine.embedded.posting import OutboxDelivery, Post
 from thalweg.engine.embedded.sessions import Sessions
-from thalweg.state.store import StateStore, Stored
+from thalweg.state.files import Stored
+from thalweg.state.outbox import Owed
+from thalweg.state.store import StateStore
 
 Here = Callable[[], None]
 Patch = Callable[[pytest.MonkeyPatch, Here], None]
@@ -31,13 +36,13 @@ def _acknowledged_first(patch: pytest.MonkeyPatch, here: Here) -> None:
     """The positions of sources are noted before the manifest that has the state which belongs to them."""
     commit, load = StateStore.commit, StateStore.load
 
-    def planted(self: StateStore, body: Mapping[str, Any], keep: Any) -> None:
+    def planted(self: StateStore, body: Mapping[str, Any], files: Iterable[Stored]) -> None:
         (self.directory / "positions.json").write_text(json.dumps(body["reads"]), encoding="utf-8")
         here()
-        commit(self, body, keep)
+        commit(self, body, files)
 
-    def loaded(self: StateStore) -> dict[str, Any] | None:
-        body, noted = load(self), self.directory / "positions.json"
+    def loaded(self: StateStore, epoch: int | None = None) -> dict[str, Any] | None:
+        body, noted = load(self, epoch), self.directory / "positions.json"
         return body if body is None or not noted.exists() else body | {"reads": json.loads(noted.read_text("utf-8"))}
 
     patch.setattr(StateStore, "commit", planted)
@@ -46,38 +51,35 @@ def _acknowledged_first(patch: pytest.MonkeyPatch, here: Here) -> None:
 
 def _applied_twice(patch: pytest.MonkeyPatch, here: Here) -> None:
     """What a topic has of an epoch is not recorded in it: what the manifest says is owed is applied again."""
-    begin, deliver = OutboxDelivery.__init__, OutboxDelivery._deliver
+    begin = OutboxDelivery.__init__
 
-    def planted(
-        self: OutboxDelivery, writer: Any, name: str, directory: Any, schema: Any, owed: Any, *more: Any
-    ) -> None:
-        if isinstance(writer, _topic._Writer):
-            before = owed[0].previous if owed else more[0]
-            writer.last_epoch = lambda: before  # type: ignore[method-assign]  # the bug
-            writer.apply = lambda epoch, rows: _appended(writer, rows)  # type: ignore[method-assign]  # the bug
-        begin(self, writer, name, directory, schema, owed, *more)
+    def planted(self: OutboxDelivery, post: Post, owed: Sequence[Owed], last: int) -> None:
+        before = owed[0].previous if owed else last
 
-    def delivered(self: OutboxDelivery, epoch: int) -> None:
-        owes = bool(self._owed)
-        deliver(self, epoch)
-        if owes:
-            here()
+        def opened() -> EpochWriter:
+            writer = post.open()
+            if isinstance(writer, _topic._Writer):
+                writer.last_epoch = lambda: before  # type: ignore[method-assign]  # the bug
+                writer.apply = partial(_appended, writer, here)  # type: ignore[method-assign]  # the bug
+            return writer
+
+        begin(self, replace(post, open=opened), owed, last)
 
     patch.setattr(OutboxDelivery, "__init__", planted)
-    patch.setattr(OutboxDelivery, "_deliver", delivered)
 
 
-def _appended(writer: Any, rows: Iterator[pa.Table]) -> None:
+def _appended(writer: _topic._Writer, here: Here, epoch: int, previous: int, rows: Iterator[pa.Table]) -> None:
     for table in rows:
         writer._topic.append(table)
+    here()  # it is owed still, in every manifest that comes
 
 
 def _state_left_out(patch: pytest.MonkeyPatch, here: Here) -> None:
     """A checkpoint has no state of one operator."""
     commit = StateStore.commit
 
-    def planted(self: StateStore, body: Mapping[str, Any], keep: Any) -> None:
-        commit(self, body, keep)
+    def planted(self: StateStore, body: Mapping[str, Any], files: Iterable[Stored]) -> None:
+        commit(self, body, files)
         here()
 
     patch.setattr(StateStore, "commit", planted)
@@ -86,16 +88,17 @@ def _state_left_out(patch: pytest.MonkeyPatch, here: Here) -> None:
 
 def _manifest_first(patch: pytest.MonkeyPatch, here: Here) -> None:
     """The manifest is renamed before the files that it names are written."""
-    write, commit, waiting = StateStore.write, StateStore.commit, list[tuple[str, pa.Table]]()
+    write, commit, waiting = StateStore.write, StateStore.commit, list[tuple[str, list[pa.Table]]]()
 
-    def later(self: StateStore, file: str, table: pa.Table) -> Stored:
-        stored = write(self, file, table)
+    def later(self: StateStore, file: str, tables: Iterable[pa.Table]) -> Stored:
+        pieces = list(tables)
+        stored = write(self, file, pieces)
         os.remove(self.directory / file)
-        waiting.append((file, table))
+        waiting.append((file, pieces))
         return stored
 
-    def planted(self: StateStore, body: Mapping[str, Any], keep: Sequence[str]) -> None:
-        commit(self, body, keep)
+    def planted(self: StateStore, body: Mapping[str, Any], files: Iterable[Stored]) -> None:
+        commit(self, body, files)
         here()
         while waiting:
             write(self, *waiting.pop())
@@ -111,7 +114,9 @@ def _applied_before(patch: pytest.MonkeyPatch, here: Here) -> None:
     def planted(self: OutboxDelivery, epoch: int) -> None:
         sealed(self, epoch)
         owes = bool(self._owed)
-        self._deliver(epoch)
+        self.deliver(epoch)
+        while self._owed and self._error is None:  # its poster is at it
+            time.sleep(0.001)
         if owes:
             here()
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import duckdb  # noqa: F401  # loaded once, for all children
 import pyarrow.parquet  # noqa: F401  # loaded once, for all children
 
 import thalweg.engine.embedded.loop  # noqa: F401  # loaded once, for all children
@@ -155,7 +156,7 @@ class Campaign:
     def _life(self, act: Act, *, pauses: bool) -> Callable[[Teller], None]:
         def lives(teller: Teller) -> None:
             with bugs.planted(self.bug, teller if pauses else None):
-                live(act, teller)
+                live(act, teller, in_line=self.bug is not None)
 
         return lives
 

@@ -21,6 +21,7 @@ from tests.kills.targets import TARGETS, Rows, Seen
 from thalweg.connect import view
 from thalweg.engine.contract import RunOptions
 from thalweg.log import Log
+from thalweg.testing import VirtualClock
 
 Found = Counter[str]
 """Rows as text, and how often each is there."""
@@ -81,16 +82,23 @@ def name_of(operator: str) -> str:
     return "".join(letter if letter.isalnum() else "_" for letter in operator)
 
 
-def live(act: Act, teller: Teller) -> None:
-    """Run to the end, and note what the views have."""
+def live(act: Act, teller: Teller, *, in_line: bool = False) -> None:
+    """Run to the end, and note what the views have.
+
+    Args:
+        act: The pipeline.
+        teller: For its tale.
+        in_line: Whether each step has its checkpoint, and waits for it: what comes when is the same on any machine.
+    """
     app = act.app()
     teller.tell(Line("alive"))
     options = RunOptions(
         data=act.folder / "data",
         until="end",
         max_step_rows=act.step_rows,
-        checkpoint_us=1_000_000,
-        clock=LooksClock(),
+        checkpoint_us=0 if in_line else 1_000_000,
+        clock=VirtualClock() if in_line else LooksClock(),
+        ignore_crash_loop=True,  # all deaths are planned
     )
     report = app.start(options)
     (act.folder / "views").mkdir(exist_ok=True)
@@ -107,7 +115,7 @@ def look(act: Act, expected: Mapping[str, Found], teller: Teller) -> None:
     while True:
         for operator, target in act.outputs.items():
             kind, name = TARGETS[target], name_of(operator)
-            if kind.changing:
+            if kind.changing or kind.shut:
                 continue
             found = counted(kind.rows(act.folder, name))
             if more := found - expected[operator]:

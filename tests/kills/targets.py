@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import duckdb as duckdb_client
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from thalweg.connect import files, topic, view
+from thalweg.connect import duckdb, files, sqlite, topic, view
 from thalweg.log import Log
 from thalweg.state.manifests import read_manifest
 
@@ -29,12 +32,14 @@ class Target:
         sink: Makes what an operator's stream is written to, by the act's folder and a name.
         rows: Reads what is there, as any other program would.
         changing: Whether it takes changing streams; those that do not are looked at while they grow.
+        shut: Whether nobody else can read it while a run has it open.
         look: Fails unless what is there now is whole and committed.
     """
 
     sink: Callable[[Path, str], Any]
     rows: Callable[[Path, str], Rows]
     changing: bool = False
+    shut: bool = False
     look: Callable[[Path, str, Seen], None] | None = None
 
 
@@ -94,6 +99,25 @@ def _topic_rows(folder: Path, name: str) -> Rows:
         return rows
 
 
+def _sqlite_rows(folder: Path, name: str) -> Rows:
+    path = folder / "out.db"
+    if not path.exists():
+        return []
+    with closing(sqlite3.connect(path, timeout=30)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", [name]).fetchall():
+            return []
+        found = connection.execute(f'SELECT * FROM "{name}"')
+        names = [column for column, *_ in found.description]
+        return [dict(zip(names, row, strict=True)) for row in found]
+
+
+def _duckdb_rows(folder: Path, name: str) -> Rows:
+    with duckdb_client.connect(folder / "out.duckdb", read_only=True) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        rows: Rows = connection.sql(f'SELECT * FROM "{name}"').to_arrow_table().to_pylist()
+        return rows
+
+
 def _view_rows(folder: Path, name: str) -> Rows:
     with pa.OSFile(str(folder / "views" / f"{name}.arrow")) as source, pa.ipc.open_file(source) as reader:
         rows: Rows = reader.read_all().to_pylist()
@@ -105,5 +129,7 @@ TARGETS: dict[str, Target] = {
     "files, Arrow": _files("arrow"),
     "files, NDJSON": _files("ndjson"),
     "topic": Target(lambda folder, name: topic(name, log=folder / "log"), _topic_rows),
+    "SQLite": Target(lambda folder, name: sqlite(folder / "out.db", table=name), _sqlite_rows),
+    "DuckDB": Target(lambda folder, name: duckdb(folder / "out.duckdb", table=name), _duckdb_rows, shut=True),
     "view": Target(lambda folder, name: view(name), _view_rows, changing=True),
 }

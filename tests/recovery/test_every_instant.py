@@ -139,13 +139,13 @@ def test_check_crashes_by_default_and_prints_the_seed_that_repeats_it(monkeypatc
     check(app(), memory=CLICKS, seed=3)
     PATCHES["sources acknowledged before the manifest"](monkeypatch, lambda: None)
     monkeypatch.setattr("thalweg.engine.embedded.ledger.balance", lambda entries: None)
-    rename = Death("rename", None, 3)  # the first is that of the file of starts
+    rename = Death("rename", None, 4)  # the first two are those of the notes on starts and on crashes
     with monkeypatch.context() as patch:
         patch.setattr(crashes, "drawn_death", lambda rng, outputs: rename)
         with pytest.raises(CheckError, match=r'is different in runs that crashed at "rename".*; repeat with seed=3'):
             check(app(), memory=CLICKS, seed=3)
         PATCHES["the manifest before the state files"](patch, lambda: None)
-        patch.setattr(crashes, "drawn_death", lambda rng, outputs: Death("renamed", None, 3))
+        patch.setattr(crashes, "drawn_death", lambda rng, outputs: Death("renamed", None, 4))
         with pytest.raises(StateError) as raised:
             check(app(), memory=CLICKS, seed=3)
     assert "repeat with seed=3" in "\n".join(raised.value.__notes__)

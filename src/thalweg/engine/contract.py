@@ -39,7 +39,8 @@ class RunOptions:
             at least once where it cannot.
         replace_output: Whether a state that is new replaces what another one has left in its sinks.
         clock: Where time comes from.
-        pick: Overrides which partitions a step reads; for tests.
+        pick: Overrides which partitions a step reads; for tests. What it sees has an order that repeats: a step waits
+            for the checkpoint before it.
         replay: Idle and new partitions as an earlier run recorded them.
         leave_out: Whether columns that nobody can see are not read, computed and kept; results are the same.
         recover_from: The epoch of the checkpoint to go on from; None for the last.

@@ -79,7 +79,7 @@ class EmbeddedRun:
         self._paused = False
         self._started_s = self._clock.monotonic_s()
         self._checkpoints: Checkpoints | None = None
-        self._saving = Saving(self._arrived, options.clock, aside=options.checkpoint_us > 0)
+        self._saving = Saving(self._arrived, options.clock, aside=options.checkpoint_us > 0 and options.pick is None)
         self._crash_loop = CrashLoop(options.clock)
         self._redrive: Redrive | None = None
         self._redriven: dict[int, list[Rows]] = {}

@@ -161,9 +161,10 @@ class OutboxDelivery(Delivery):
 
     def _sealed(self, epoch: int) -> None:
         if self._file is not None:
-            whole, self._file = self._file, None
+            whole = self._file
             self._post.reached("seal", self.name)
             stored = whole.seal()
+            self._file = None  # only now: one that could not be sealed is closed at the end
             self._post.reached("sealed", self.name)
             self._sizes[stored.file] = whole.size_bytes
             self._owed.append(Owed(epoch, self.last, stored, whole.rows))
