@@ -23,7 +23,7 @@ from tests.attacks.children import fork
 from tests.attacks.state_program import ROWS, STEP_ROWS, in_child, run
 from tests.attacks.tale import Line, Teller
 from thalweg.core.errors import StateError
-from thalweg.engine.embedded.delivery import OutboxDelivery
+from thalweg.engine.embedded.posting import OutboxDelivery
 from thalweg.state import manifests
 
 PER_CHILD = 25
@@ -69,7 +69,7 @@ class StateDamages:
 
     def _owing(self) -> str:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(OutboxDelivery, "_deliver", lambda self, epoch: None)
+            patch.setattr(OutboxDelivery, "_next", lambda self: None)
             return run(self.place, 4 * STEP_ROWS, "caught-up")
 
     def damages(self, count: int) -> Iterator[Damage]:
