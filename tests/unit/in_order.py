@@ -15,6 +15,7 @@ from thalweg.engine.embedded.compile import stage_of
 from thalweg.engine.embedded.ledger import balance
 from thalweg.engine.embedded.rows import TIME, WATERMARK, Rows, visible
 from thalweg.engine.embedded.stage import Output, Stage
+from thalweg.plan.prune import all_of
 from thalweg.testing import VirtualClock
 
 SECOND = 1_000_000
@@ -73,7 +74,7 @@ class Steps:
         def no_outlet(*_: object) -> Any:  # an outlet's type is of no interest here
             raise AssertionError("nothing is written")
 
-        return stage_of(self._node, [self._node], "it", no_outlet, VirtualClock())
+        return stage_of(self._node, [self._node], "it", no_outlet, VirtualClock(), {self._node: all_of(self._node)})
 
 
 def _rows(rows: Sequence[Row], before: Sequence[int] | None) -> Rows:
