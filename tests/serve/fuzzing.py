@@ -7,6 +7,7 @@ import gzip
 import json
 import random
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -99,22 +100,21 @@ def campaign(rng: random.Random, path: Path, count: int, before: Callable[[Doors
     before(doors)
     together = Together(doors, at_once)
     ends = {"events": 0, "orders": 0, "once": 0}
-    loop = asyncio.new_event_loop()
-    for number in range(count):
-        topic = rng.choice(list(ends))
-        one = sent(rng, rng.randrange(count) if topic == "once" else number * 10)
-        try:
-            taken = loop.run_until_complete(together.take(topic, one))
-        except RefusedError as error:
-            assert error.status in ALLOWED, (error.status, str(error), one)
-            continue
-        answer = taken.answer
-        assert taken.status == (207 if answer["rejected"] else 200), one
-        assert answer["appended"] == sum(part["count"] for part in answer["offsets"]), one
-        for part in answer["offsets"]:
-            assert part["offset"] == ends[topic], (part, ends, one)
-            ends[topic] += part["count"]
-    loop.close()
+    with closing(asyncio.new_event_loop()) as loop:
+        for number in range(count):
+            topic = rng.choice(list(ends))
+            one = sent(rng, rng.randrange(count) if topic == "once" else number * 10)
+            try:
+                taken = loop.run_until_complete(together.take(topic, one))
+            except RefusedError as error:
+                assert error.status in ALLOWED, (error.status, str(error), one)
+                continue
+            answer = taken.answer
+            assert taken.status == (207 if answer["rejected"] else 200), one
+            assert answer["appended"] == sum(part["count"] for part in answer["offsets"]), one
+            for part in answer["offsets"]:
+                assert part["offset"] == ends[topic], (part, ends, one)
+                ends[topic] += part["count"]
     for topic, end in ends.items():
         assert log.topic(topic).end() == end, f"{topic}: answered {end} rows, readable {log.topic(topic).end()}"
         assert log.topic(topic).read(limit=end + 1).num_rows == end
