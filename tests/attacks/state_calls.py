@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -17,6 +18,7 @@ from tests.attacks import state_bugs
 from tests.attacks.medium import Medium
 from tests.attacks.shim import Call, Fault, Record, Shim, read_records
 from tests.attacks.state_program import ROWS, STEP_ROWS, Outcome, in_child, run
+from thalweg.engine.embedded import loop
 
 SceneName: TypeAlias = Literal["begin", "go on"]
 SHOWN: Final[dict[SceneName, int]] = {"begin": 2 * STEP_ROWS, "go on": 4 * STEP_ROWS}
@@ -24,6 +26,10 @@ SHOWN: Final[dict[SceneName, int]] = {"begin": 2 * STEP_ROWS, "go on": 4 * STEP_
 
 MOST_FAULTS = 3
 _ONLY_AT: Final = {Fault.SYNC_EIO: Call.SYNC, Fault.SHORT: Call.WRITE}
+
+WAITS_S = 0.2
+"""How long a run waits for room on a disk that stays full, in place of ten minutes."""
+_REFUSED = re.compile(r"\w+Error: |SinkUnavailable: ")
 
 
 class StateCalls:
@@ -70,7 +76,7 @@ class StateCalls:
         where = f"{scene}: call {at} broken by {fault.name}"
         if outcome.signal and not (outcome.signal == 9 and fault in (Fault.KILL, Fault.TEAR)):
             self.faults.append(f"{where}: the process was ended by signal {outcome.signal}")
-        elif outcome.error and "Error: " not in outcome.error.splitlines()[0]:
+        elif outcome.error and not _REFUSED.match(outcome.error):
             self.faults.append(f"{where}: {outcome.error}")
         else:
             self._heal(place, where)
@@ -101,6 +107,8 @@ class StateCalls:
 
     def _act(self, place: Path, scene: SceneName, record: int, at: int = 0, fault: Fault = Fault.NONE) -> Outcome:
         def armed() -> str:
+            if fault is Fault.FULL:
+                loop.PATIENCE_S = WAITS_S
             self.shim.arm(place, record, at, fault)
             return run(place, SHOWN[scene], "caught-up")
 

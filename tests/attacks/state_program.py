@@ -22,14 +22,11 @@ from thalweg.connect import files, view
 from thalweg.core.errors import ThalwegError
 from thalweg.core.schema import TIMESTAMP
 from thalweg.engine.contract import RunOptions
-from thalweg.engine.embedded import loop
 from thalweg.testing import Scripted
 from thalweg.testing.scripted import Piece
 
 ROWS = 100
 STEP_ROWS = 20
-WAITS_S = 0.2
-"""How long a run waits for room on a disk that stays full, in place of ten minutes."""
 SCHEMA = pa.schema([("k", pa.string()), ("v", pa.int64()), ("ts", TIMESTAMP)])
 
 
@@ -72,7 +69,6 @@ def run(place: Path, shown: int, until: Literal["caught-up", "end"], recover_fro
     The folder becomes that of the process: where the outputs are is a part of the program.
     """
     os.chdir(place)
-    loop.PATIENCE_S = WAITS_S
     options = RunOptions(
         data=Path("data"),
         until=until,
