@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from thalweg.log import Log, disk, partition, recover, segment
+from thalweg.log import disk, partition, recover, segment
 from thalweg.log.ids import RecentIds
 from thalweg.log.layout import FRAME_HEADER
 from thalweg.log.published import End
@@ -42,14 +42,6 @@ def _no_directory_sync(patch: pytest.MonkeyPatch) -> None:
         return None
 
     patch.setattr(disk, "sync_directory", planted)
-
-
-def _found_not_secured(patch: pytest.MonkeyPatch) -> None:
-    # A topic that is there is taken for one that stays there: a creation whose sync was refused succeeds when repeated.
-    def planted(self: Log, name: str) -> None:
-        return None
-
-    patch.setattr(Log, "_secure", planted)
 
 
 def _retry_after_a_failed_sync(patch: pytest.MonkeyPatch) -> None:
@@ -113,7 +105,6 @@ PATCHES: dict[str, Patch] = {
     "no sync": _no_sync,
     "acknowledged before the sync": _acknowledged_before_the_sync,
     "no directory sync": _no_directory_sync,
-    "a topic that was found is not secured": _found_not_secured,
     "retry after a failed sync": _retry_after_a_failed_sync,
     "a short write taken for a whole one": _short_write,
     "checksum unchecked": _checksum_unchecked,

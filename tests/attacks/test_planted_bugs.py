@@ -43,9 +43,6 @@ FOUND = {
     "no sync": _power("append"),
     "acknowledged before the sync": _power("append"),
     "no directory sync": _power("roll"),
-    "a topic that was found is not secured": Found(
-        "calls", {"scenes": ["create"], "ways": ["SYNC_EIO"], "cuts": 25}, "must be there"
-    ),
     "retry after a failed sync": Found("calls", {"scenes": ["append"], "ways": ["SYNC_EIO"], "cuts": 3}, "SYNC_EIO"),
     "a short write taken for a whole one": Found("calls", {"scenes": ["append"], "ways": ["SHORT"]}, "SHORT"),
     "checksum unchecked": Found("damage", {"count": 400}, ".seg"),

@@ -13,7 +13,7 @@ import pytest
 
 from thalweg.core.errors import LogError, OffsetGone, RowsRefused
 from thalweg.core.event import EVENT_SCHEMA
-from thalweg.log import Appended, Log
+from thalweg.log import Appended, Log, disk
 from thalweg.testing.clock import VirtualClock
 
 SCHEMA = pa.schema([pa.field("user", pa.string(), False), ("n", pa.int64()), ("ts", pa.timestamp("us", "UTC"))])
@@ -293,3 +293,55 @@ def test_a_closed_log_opens_its_files_anew_when_used(log: Log) -> None:
         topic = log.create("t", SCHEMA)
         topic.append(rows(1))
     assert topic.append(rows(2)) == [Appended(0, 1, 1)]
+
+
+def refused_once(path: Path, patch: pytest.MonkeyPatch) -> list[Path]:
+    """Let the next sync of a directory's names fail, and note the later ones."""
+    true, synced, refused = disk.sync_directory, list[Path](), list[Path]()
+
+    def sync(directory: Path) -> None:
+        if directory == path and not refused:
+            refused.append(directory)
+            raise OSError(5, "the disk is broken")
+        synced.append(directory)
+        true(directory)
+
+    patch.setattr(disk, "sync_directory", sync)
+    return synced
+
+
+def test_a_creation_that_was_refused_is_durable_when_it_succeeds_again(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.create("a", SCHEMA)
+    synced = refused_once(log.path, monkeypatch)
+    with pytest.raises(LogError, match='creating the topic "t"'):
+        log.create("t", SCHEMA)
+    assert log.topics() == ["a", "t"], "its name is there, but a power cut may take it"
+    synced.clear()
+    log.create("t", SCHEMA)
+    assert log.path in synced
+
+
+def test_planted_a_topic_that_is_there_is_taken_for_one_that_stays_there(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planted(self: Log, name: str) -> None:
+        return None
+
+    monkeypatch.setattr(Log, "_secure", planted)
+    with pytest.raises(AssertionError):
+        test_a_creation_that_was_refused_is_durable_when_it_succeeds_again(log, monkeypatch)
+
+
+def test_a_deletion_that_was_refused_is_durable_when_there_is_no_topic_any_more(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.create("t", SCHEMA)
+    synced = refused_once(log.path, monkeypatch)
+    with pytest.raises(LogError, match='deleting the topic "t"'):
+        log.delete("t")
+    synced.clear()
+    with pytest.raises(LogError, match='there is no topic "t"'):
+        log.delete("t")
+    assert log.path in synced
