@@ -113,5 +113,6 @@ class _Stopping:
 
     def _next(self, timeout_s: float | None) -> int | None:
         """Return the number of the next signal, or that of the end; None if neither comes in time."""
-        ready, _, _ = select.select([self._ear], [], [], timeout_s)
-        return os.read(self._ear, 1)[0] if ready else None
+        ear = select.poll()  # select() takes no descriptors from 1,024 on
+        ear.register(self._ear, select.POLLIN)
+        return os.read(self._ear, 1)[0] if ear.poll(None if timeout_s is None else timeout_s * 1000) else None
