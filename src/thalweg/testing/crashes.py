@@ -65,9 +65,7 @@ def _life(plan: Plan, data: Path, death: Death | None, rng: random.Random, pick:
             clock.advance("1s")  # so that a checkpoint is due
         return pick(names)
 
-    options = RunOptions(
-        data=data, until="end", clock=clock, pick=mortal, reached=fuse.reached, ignore_crash_loop=True
-    )
+    options = RunOptions(data=data, until="end", clock=clock, pick=mortal, reached=fuse.reached, ignore_crash_loop=True)
     try:
         return Embedded().start(plan, options).run()
     except (Crashed, ThalwegError):

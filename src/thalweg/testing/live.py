@@ -221,9 +221,7 @@ class _Life:
         self._waits, self._may = threading.Semaphore(0), threading.Semaphore(0)
         self._error: BaseException | None = None
         self._ended = False
-        options = RunOptions(
-            data=data, clock=clock, pick=self._pick, reached=self.fuse.reached, ignore_crash_loop=True
-        )
+        options = RunOptions(data=data, clock=clock, pick=self._pick, reached=self.fuse.reached, ignore_crash_loop=True)
         self.run: Run = Embedded().start(plan, options)
         self._thread = threading.Thread(target=self._main, name="live run", daemon=True)
         self._thread.start()
