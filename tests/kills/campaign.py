@@ -80,14 +80,17 @@ class Campaign:
         while self.kills < kills:
             operators = [self._operators() for _ in range(self._per_act)]
             outputs = {name: self._targets[OPERATORS[name].changing]() for name in operators}
-            act = Act(self.folder / f"act{self.acts}", outputs, self.rng.choice(self._step_rows))
+            step_rows = self.rng.choice(self._step_rows)
+            # A bug does harm at the same place on any machine.
+            in_line = self.bug is not None or self.rng.random() < 0.5
+            act = Act(self.folder / f"act{self.acts}", outputs, step_rows, in_line)
             before = self.kills
             while self.kills == before:  # each operator is met: an act that came to its end at once is played again
                 act.folder.mkdir()
                 try:
                     self._play(act, min(kills, self.kills + KILLS_PER_ACT))
                 except (Broken, TimeoutError) as e:
-                    told = f"act {self.acts} ({outputs}, steps of {act.step_rows})"
+                    told = f"act {self.acts} ({outputs}, steps of {step_rows}, in line: {in_line})"
                     raise Broken(f"{told}, after {self.kills - before} kills: {e}") from e
                 shutil.rmtree(act.folder)
             for name in (*outputs, *outputs.values()):
@@ -156,7 +159,7 @@ class Campaign:
     def _life(self, act: Act, *, pauses: bool) -> Callable[[Teller], None]:
         def lives(teller: Teller) -> None:
             with bugs.planted(self.bug, teller if pauses else None):
-                live(act, teller, in_line=self.bug is not None)
+                live(act, teller)
 
         return lives
 

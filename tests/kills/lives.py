@@ -37,11 +37,14 @@ class Act:
         folder: Where its state and its outputs are.
         outputs: The target of each operator.
         step_rows: The most rows that a step takes from a partition.
+        in_line: Whether each step has its checkpoint, and the next waits for it; else they come now and then, and the
+            run goes on meanwhile.
     """
 
     folder: Path
     outputs: Mapping[str, str]
     step_rows: int
+    in_line: bool
 
     def app(self) -> tw.App:
         """Return the program."""
@@ -53,7 +56,8 @@ class Act:
 
 
 class LooksClock:
-    """Time that passes with each look at it: checkpoints come as often on a slow machine as on a quick one.
+    """Time that passes with each look of the run's own thread: checkpoints come as often on a slow machine as on a
+    quick one. The threads that write them and that give sinks their rows look, too, but how often is chance.
 
     At most looks little time passes, so that a checkpoint seems to take little; at some as much as is between two.
     """
@@ -69,7 +73,7 @@ class LooksClock:
 
     def monotonic_s(self) -> float:
         """Return what has passed."""
-        self._looks += 1
+        self._looks += threading.current_thread() is threading.main_thread()
         return self._looks // self._JUMP_EVERY + self._looks / 1e6
 
     def wait(self, event: threading.Event, timeout_s: float) -> bool:
@@ -82,22 +86,16 @@ def name_of(operator: str) -> str:
     return "".join(letter if letter.isalnum() else "_" for letter in operator)
 
 
-def live(act: Act, teller: Teller, *, in_line: bool = False) -> None:
-    """Run to the end, and note what the views have.
-
-    Args:
-        act: The pipeline.
-        teller: For its tale.
-        in_line: Whether each step has its checkpoint, and waits for it: what comes when is the same on any machine.
-    """
+def live(act: Act, teller: Teller) -> None:
+    """Run to the end, and note what the views have."""
     app = act.app()
     teller.tell(Line("alive"))
     options = RunOptions(
         data=act.folder / "data",
         until="end",
         max_step_rows=act.step_rows,
-        checkpoint_us=0 if in_line else 1_000_000,
-        clock=VirtualClock() if in_line else LooksClock(),
+        checkpoint_us=0 if act.in_line else 1_000_000,
+        clock=VirtualClock() if act.in_line else LooksClock(),
         ignore_crash_loop=True,  # all deaths are planned
     )
     report = app.start(options)
