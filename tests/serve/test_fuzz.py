@@ -12,7 +12,7 @@ import pytest
 from tests.serve import fuzzing
 from tests.serve.conftest import Order
 from tests.serve.fuzzing import campaign
-from thalweg.core.errors import RowsRefused
+from thalweg.core.errors import LogError
 from thalweg.log import Appended, Log, Topic, disk
 
 
@@ -33,7 +33,7 @@ def test_a_row_that_is_answered_and_not_stored_is_found(
 ) -> None:
     true = Topic.append_each
 
-    def planted(self: Topic, tables: Sequence[pa.Table]) -> list[list[Appended] | RowsRefused]:
+    def planted(self: Topic, tables: Sequence[pa.Table]) -> list[list[Appended] | LogError]:
         found = true(self, [table.slice(0, max(1, len(table) - 1)) for table in tables])
         return [
             [place._replace(count=len(table)) for place in result] if isinstance(result, list) else result

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from thalweg.core.errors import LogError, RowsRefused
+from thalweg.core.errors import LogError, NoSpace, RowsRefused
 from thalweg.log import Appended, Log, Topic, disk, gathering
 
 SCHEMA = pa.schema([pa.field("user", pa.string(), False), ("n", pa.int64()), ("text", pa.string())])
@@ -151,6 +151,31 @@ def test_after_a_failed_sync_no_call_of_the_group_is_acknowledged(log: Log, monk
     assert all(isinstance(one, LogError) for one in found[1:])
     with pytest.raises(LogError, match="took no more appends"):
         topic.append([row("ann", 9)])
+
+
+def test_a_call_that_finds_no_room_does_not_speak_for_those_before_it(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = log.create("t", SCHEMA)
+    true = topic._gathering._commit
+    commits: list[int] = []
+
+    def commit(table: pa.Table, *more: Any) -> Any:
+        commits.append(len(table))
+        if len(commits) == 4:  # two before it were appended alone, as the one with the bad row made them
+            raise NoSpace("the disk is full")
+        return true(table, *more)
+
+    calls: list[tuple[Rows, int | None]] = [([row("ann", i)], None) for i in range(5)]
+    calls[4] = ([row("bob", "many")], None)
+    monkeypatch.setattr(topic._gathering, "_commit", commit)
+    found = together(topic, calls, monkeypatch)
+    refused = [one for one in found if not isinstance(one, list)]
+    assert sorted(type(one).__name__ for one in refused) == ["NoSpace", "RowsRefused"]
+    for (rows, _), appended in zip(calls, found, strict=True):
+        if isinstance(appended, list):
+            assert stored(topic, appended) == rows
+    assert topic.end() == 1 + 3
 
 
 def _bug_shared_evenly(group: Sequence[Any], requests: Sequence[tuple[Any, Any]]) -> None:

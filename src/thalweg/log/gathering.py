@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 import pyarrow as pa
 
-from thalweg.core.errors import RowsRefused
+from thalweg.core.errors import LogError, RowsRefused
 from thalweg.log.appended import Appended
 from thalweg.log.appending import Part
 from thalweg.log.commit import Request
@@ -65,18 +65,18 @@ class Gathering:
         self._turns.finish(call)
         return call.appended
 
-    def append_each(self, tables: Sequence[pa.Table]) -> list[list[Appended] | RowsRefused]:
+    def append_each(self, tables: Sequence[pa.Table]) -> list[list[Appended] | LogError]:
         """Append tables, durably: each of them whole or not at all.
 
         Returns:
-            For each what was appended, or why it was refused.
+            For each what was appended, or why it was not.
 
         Raises:
-            LogError: They were not appended.
+            LogError: None of them was appended.
         """
         calls = [_Call(table, None) for table in tables]
         self._lead(calls)
-        return [call.error if isinstance(call.error, RowsRefused) else call.appended for call in calls]
+        return [call.error if isinstance(call.error, LogError) else call.appended for call in calls]
 
     def _lead(self, group: list[_Call]) -> None:
         if len(group) > 1 and (fitted := self._together(group)) is not None:
@@ -86,8 +86,8 @@ class Gathering:
             try:
                 fitted_rows, metadata = self._fit(call.rows)
                 _share_out([call], self._commit(fitted_rows.table, metadata, call.partition))
-            except RowsRefused as refused:
-                call.error = refused
+            except LogError as error:
+                call.error = error  # its own: those before it are appended
 
     def _together(self, group: list[_Call]) -> tuple[pa.Table, Metadata] | None:
         """Return the rows of all calls; None where each must be looked at by itself."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from thalweg.core.clock import Clock
-from thalweg.core.errors import LogDamaged, LogError, OffsetGone, PlanError, RowsRefused, SchemaChange
+from thalweg.core.errors import LogDamaged, LogError, OffsetGone, PlanError, SchemaChange
 from thalweg.core.schema import Schema, schema_of
 from thalweg.log import disk
 from thalweg.log.appended import Appended, AppendResult
@@ -133,11 +133,11 @@ class Topic:
         requests = self._commit(fitted.table, metadata, partition)
         return [_appended(part, request) for part, request in requests if request.count]
 
-    def append_each(self, tables: Sequence[pa.Table]) -> list[list[Appended] | RowsRefused]:
+    def append_each(self, tables: Sequence[pa.Table]) -> list[list[Appended] | LogError]:
         """Append tables with one write: each whole or not at all, durable when it returns; as ``append`` otherwise.
 
         Returns:
-            For each table what was appended, or why it was refused.
+            For each table what was appended, or why it was not.
 
         Raises:
             LogError: None of them is known to be appended.

@@ -12,7 +12,6 @@ from typing import Final, Protocol, TypeAlias, TypeVar
 
 import pyarrow as pa
 
-from thalweg.core.errors import RowsRefused
 from thalweg.log.appended import Appended
 from thalweg.serve.doors import Door, Doors, Form, Sent, Taken, taken
 
@@ -30,8 +29,7 @@ class Work(Protocol):
 
 
 _T = TypeVar("_T")
-_Result: TypeAlias = "list[Appended] | RowsRefused"
-_Waiting: TypeAlias = "tuple[pa.Table, asyncio.Future[_Result]]"
+_Waiting: TypeAlias = "tuple[pa.Table, asyncio.Future[list[Appended]]]"
 
 
 def is_small(sent: Sent) -> bool:
@@ -87,13 +85,10 @@ class Together:
                     self._slow_until = now + _AWAY_S
             if not body.rows.num_rows:
                 return taken(body)
-            result = await self._append(door, pa.Table.from_batches([body.rows]))
-            if isinstance(result, RowsRefused):
-                raise result
-            return taken(body, result)
+            return taken(body, await self._append(door, pa.Table.from_batches([body.rows])))
 
-    async def _append(self, door: Door, rows: pa.Table) -> _Result:
-        future: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
+    async def _append(self, door: Door, rows: pa.Table) -> list[Appended]:
+        future: asyncio.Future[list[Appended]] = asyncio.get_running_loop().create_future()
         if door in self._waiting:
             self._waiting[door].append((rows, future))
         else:
@@ -109,7 +104,7 @@ class Together:
             while waiting := self._waiting[door]:
                 self._waiting[door] = []
                 tables = [table for table, _ in waiting]
-                results: Sequence[_Result | BaseException]
+                results: Sequence[list[Appended] | Exception]
                 try:
                     results = await self._work(lambda: door.topic.append_each(tables))  # noqa: B023  # awaited here
                 except Exception as error:  # each who waits is told
@@ -117,7 +112,7 @@ class Together:
                 for (_, future), result in zip(waiting, results, strict=True):
                     if future.done():
                         continue  # the client went away
-                    if isinstance(result, BaseException) and not isinstance(result, RowsRefused):
+                    if isinstance(result, Exception):
                         future.set_exception(result)
                     else:
                         future.set_result(result)
