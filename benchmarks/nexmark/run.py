@@ -22,16 +22,16 @@ from thalweg.engine.contract import Pick, RunOptions
 from thalweg.plan.nodes import Plan, Read
 
 SOONEST: Final = 0.25
-"""Before which part of the input is read the first result must come: five large steps of the shorter run."""
+"""Before which part of the input is read the first result must come: a large step is up to 0.16 of it."""
 
 
 class Streamed:
-    """A query over an auction house whose tables arrive together: of each step's events, the share that is theirs.
+    """A query over an auction house whose tables arrive side by side, each with its share of a step's rows.
 
     Args:
         query: The query.
         house: What it reads.
-        step_rows: The events of a step, over all three tables.
+        step_rows: The rows of a step, over the tables that it reads.
     """
 
     def __init__(self, query: Query, house: House, step_rows: int) -> None:
@@ -88,7 +88,7 @@ class Logged:
     Args:
         query: The query.
         house: What it reads.
-        step_rows: The events of a step, over all three tables.
+        step_rows: The rows of a step, over the tables that it reads.
         folder: Where the files and the state are; both are made anew in each run.
     """
 
@@ -119,7 +119,7 @@ class Logged:
 
 
 def in_order(plan: Plan, sources: Mapping[TableName, Source], step_rows: int) -> Pick:
-    """Return what a step reads: of so many events those that are a table's, so that the tables stay side by side."""
+    """Return what a step reads: so many rows, of each table its share, so that the tables stay side by side."""
     reads = {
         str(number): name
         for node, number in plan.numbers().items()
@@ -127,8 +127,10 @@ def in_order(plan: Plan, sources: Mapping[TableName, Source], step_rows: int) ->
         if isinstance(node, Read) and node.source is source
     }
 
+    whole = sum(PER_MILLE[name] for name in reads.values())
+
     def pick(partitions: Sequence[str]) -> Sequence[tuple[str, int]]:
-        return [(each, max(1, step_rows * PER_MILLE[reads[each.split("/")[0]]] // 1000)) for each in partitions]
+        return [(each, max(1, step_rows * PER_MILLE[reads[each.split("/")[0]]] // whole)) for each in partitions]
 
     return pick
 

@@ -120,6 +120,8 @@ def assert_consistent(rows: int, rng: random.Random, partitions: int) -> None:
 def test_the_total_is_always_zero(partitions: int, rng: random.Random, torture: bool) -> None:
     for _ in range(500 if torture else 1):
         assert_consistent(10_000, rng, partitions)
+    if torture:
+        assert_consistent(10_000_000, rng, partitions)
 
 
 def test_a_join_that_lags_on_one_side_is_found(rng: random.Random, monkeypatch: pytest.MonkeyPatch) -> None:

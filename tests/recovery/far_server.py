@@ -1,7 +1,8 @@
 """A target in another process: a server on loopback that keeps epochs, the sink that writes to it, and a bad line.
 
 Run as a program it is the server: ``python far_server.py PORT FOLDER``. It keeps an epoch's rows as one file, whole
-or not at all, and answers a repeated one without a change.
+or not at all, and answers a repeated one without a change. With a third argument, ``hangs``, it halts by SIGSTOP when
+it has kept the first epoch, before it answers: it still takes connections then, but neither reads nor answers.
 
     client ──▶ {"last": true}                       ──▶ server     {"epoch": 3}
     client ──▶ {"epoch": 4, "bytes": 1234} + Arrow  ──▶ server     {"epoch": 4}
@@ -13,6 +14,7 @@ import asyncio
 import json
 import os
 import random
+import signal
 import socket
 import socketserver
 import subprocess
@@ -101,6 +103,7 @@ class Keeper(socketserver.StreamRequestHandler):
 
     lock = threading.Lock()
     folder = Path()
+    hangs = False
 
     def handle(self) -> None:
         """Take questions until the line is cut."""
@@ -115,6 +118,9 @@ class Keeper(socketserver.StreamRequestHandler):
                     last = question["epoch"]
                     (self.folder / "next").write_bytes(body)
                     os.replace(self.folder / "next", self.folder / f"{last:08d}.arrow")
+                    if Keeper.hangs:
+                        Keeper.hangs = False
+                        os.kill(os.getpid(), signal.SIGSTOP)
             try:
                 self.wfile.write(json.dumps({"epoch": last}).encode() + b"\n")
             except ConnectionError:
@@ -130,9 +136,9 @@ class FarServer:
         self.port = free_port()
         self.process: subprocess.Popen[str] | None = None
 
-    def start(self) -> None:
+    def start(self, *, hangs: bool = False) -> None:
         """Start it; when this returns it answers."""
-        command = [sys.executable, __file__, str(self.port), str(self.folder)]
+        command = [sys.executable, __file__, str(self.port), str(self.folder), *(["hangs"] if hangs else [])]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
@@ -238,7 +244,7 @@ def free_port() -> int:
 
 def main() -> None:
     """Serve."""
-    Keeper.folder = Path(sys.argv[2])
+    Keeper.folder, Keeper.hangs = Path(sys.argv[2]), "hangs" in sys.argv[3:]
     socketserver.ThreadingTCPServer.allow_reuse_address = True
     socketserver.ThreadingTCPServer.daemon_threads = True
     deadline = time.monotonic() + PATIENCE_S

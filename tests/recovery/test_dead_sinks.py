@@ -80,6 +80,10 @@ class Running:
         text = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(next(line for line in text.splitlines() if line.startswith("RssAnon")).split()[1]) * 1024
 
+    def kill(self) -> None:
+        self.process.kill()
+        self.end()
+
     def end(self) -> int:
         code = self.process.wait(PATIENCE_S)
         self._thread.join()
@@ -96,18 +100,17 @@ def server(tmp_path: Path) -> Iterator[FarServer]:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="RssAnon is read from /proc")
 def test_a_sink_that_takes_nothing_pauses_the_sources_and_all_goes_on_when_it_does(
-    tmp_path: Path, server: FarServer, torture: bool
+    tmp_path: Path, torture: bool
 ) -> None:
     dead_s = 600 if torture else 30
+    server = FarServer(tmp_path / "far")
     program = tmp_path / "far.py"
     events = ROWS * 50 // 46
     program.write_text(PROGRAM.format(outbox=OUTBOX_BYTES, events=events, port=server.port))
+    server.start(hangs=True)
     assert server.process is not None
     running = Running(program, tmp_path)
     try:
-        until(lambda: running.status.get("epoch", 0) >= 1)
-        # It is there still, and takes connections, but neither reads nor answers.
-        os.kill(server.process.pid, signal.SIGSTOP)
         until(lambda: bool(running.status.get("paused")))
         read, epoch = running.status["rows_in"], running.status["epoch"]
         assert read < ROWS
@@ -124,10 +127,14 @@ def test_a_sink_that_takes_nothing_pauses_the_sources_and_all_goes_on_when_it_do
         assert most < 400 * MIB
         assert any("takes nothing" in each["reason"] for each in status["outages"])
         assert status["waiting_bytes"] >= OUTBOX_BYTES
-    finally:
         os.kill(server.process.pid, signal.SIGCONT)
-    back_s = until(lambda: running.status["rows_in"] > status["rows_in"] or running.process.poll() is not None, BACK_S)
-    assert running.end() == 0
+        back_s = until(
+            lambda: running.status["rows_in"] > status["rows_in"] or running.process.poll() is not None, BACK_S
+        )
+        assert running.end() == 0
+    finally:
+        running.kill()
+        server.kill()
     prices = server.values("price")
     assert len(prices) == running.status["rows_in"] == expected_rows(events)
     print(f"paused at {read:,} rows, epoch {epoch}; most memory {most / MIB:.0f} MiB; back in {back_s:.2f} s")

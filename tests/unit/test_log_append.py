@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import multiprocessing
+import os
 import threading
 from pathlib import Path
 
@@ -345,3 +347,20 @@ def test_a_deletion_that_was_refused_is_durable_when_there_is_no_topic_any_more(
     with pytest.raises(LogError, match='there is no topic "t"'):
         log.delete("t")
     assert log.path in synced
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted in /proc")
+def test_a_log_that_nobody_closed_gives_its_files_back(tmp_path: Path) -> None:
+    def append() -> None:
+        topic = Log(tmp_path).create("numbers", pa.schema([("n", pa.int64())]), partitions=3)
+        topic.append([{"n": 1}] * 10)
+        assert mine(), "files are open"
+
+    def mine() -> list[str]:
+        links = [entry.path for entry in os.scandir("/proc/self/fd")]
+        return [target for link in links if os.path.lexists(link) and (target := os.readlink(link)).startswith(folder)]
+
+    folder = str(tmp_path)
+    append()
+    gc.collect()
+    assert mine() == []

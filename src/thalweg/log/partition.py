@@ -47,6 +47,9 @@ class PartitionWriter:
         clock: Gives append times.
     """
 
+    _lock = _end_file = _file = -1
+    _segment: Segment | None = None
+
     def __init__(self, directory: Path, metadata: Callable[[int], Metadata], clock: Clock) -> None:
         self.directory = directory
         self.syncs = 0
@@ -55,8 +58,6 @@ class PartitionWriter:
         self._mutex = threading.Lock()
         self._lock = disk.open_file(directory / LOCK, write=True)
         self._end_file = disk.open_file(directory / FILE, write=True)
-        self._file = -1
-        self._segment: Segment | None = None
         self._end: End | None = None
         self._epochs = LastEpochs()
         self._durable_start = 0
@@ -106,6 +107,9 @@ class PartitionWriter:
             if fd >= 0:
                 disk.close(fd)
         self._lock = self._end_file = -1
+
+    def __del__(self) -> None:
+        self.close()  # where nobody did, as Python's own files do
 
     def now_us(self) -> int:
         """Return the append time of rows that are appended now; it never falls within a partition."""

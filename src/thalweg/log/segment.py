@@ -62,6 +62,8 @@ class Segment:
         LogError: It is of a later version of the format.
     """
 
+    _fd = -1
+
     def __init__(self, directory: Path, base: int, topic: int) -> None:
         self.path = directory / segment_name(base)
         self.base = base
@@ -98,6 +100,9 @@ class Segment:
         if self._fd >= 0:
             disk.close(self._fd)
             self._fd = -1
+
+    def __del__(self) -> None:
+        self.close()  # where nobody did, as Python's own files do
 
     def damaged(self, position: int, offset: int | None, what: str) -> LogDamaged:
         """Return the error for damage in this file."""
