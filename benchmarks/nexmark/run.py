@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Final
 
@@ -19,10 +20,11 @@ from benchmarks.streamed import Watched
 from thalweg.connect import call, files, memory
 from thalweg.core.ports import Source
 from thalweg.engine.contract import Pick, RunOptions
+from thalweg.engine.embedded.pace import MOST_STEP_ROWS, STEP_ROWS
 from thalweg.plan.nodes import Plan, Read
 
 SOONEST: Final = 0.25
-"""Before which part of the input is read the first result must come: a large step is up to 0.16 of it."""
+"""Before which part of the input is read the first result must come; no step is more than a tenth of it."""
 
 
 class Streamed:
@@ -31,10 +33,10 @@ class Streamed:
     Args:
         query: The query.
         house: What it reads.
-        step_rows: The rows of a step, over the tables that it reads.
+        step_rows: The rows of a step, over the tables that it reads; None: as many as of a backlog.
     """
 
-    def __init__(self, query: Query, house: House, step_rows: int) -> None:
+    def __init__(self, query: Query, house: House, step_rows: int | None) -> None:
         self._query = query
         self._house = house
         self._step_rows = step_rows
@@ -59,7 +61,7 @@ class Streamed:
         app = tw.App("nexmark")
         made = streams(app, self._sources, self._house.lateness, self._query.columns)
         self._query.build(made).write(call(self._take))
-        options = RunOptions(until="end", pick=in_order(app.plan, self._sources, self._step_rows))
+        options = RunOptions(until="end", pick=in_order(app.plan, self._sources, self._step_rows, self.rows))
         app.start(options, engine=self._engine)
 
     def answer(self) -> pl.DataFrame:
@@ -88,13 +90,13 @@ class Logged:
     Args:
         query: The query.
         house: What it reads.
-        step_rows: The rows of a step, over the tables that it reads.
+        step_rows: The rows of a step, over the tables that it reads; None: as many as of a backlog.
         folder: Where the files and the state are; both are made anew in each run.
     """
 
     note = "Parquet files in checkpoints of a second"
 
-    def __init__(self, query: Query, house: House, step_rows: int, folder: Path) -> None:
+    def __init__(self, query: Query, house: House, step_rows: int | None, folder: Path) -> None:
         self._query = query
         self._house = house
         self._step_rows = step_rows
@@ -111,28 +113,43 @@ class Logged:
         app = tw.App("nexmark")
         made = streams(app, self._sources, self._house.lateness, self._query.columns)
         self._query.build(made).write(files(self._folder / "bids", format="parquet"))
-        pick = in_order(app.plan, self._sources, self._step_rows)
+        pick = in_order(app.plan, self._sources, self._step_rows, self.rows)
         app.start(RunOptions(data=self._folder / "state", until="end", pick=pick))
 
     def answer(self) -> pl.DataFrame:
         return parquet_rows(self._folder / "bids")
 
 
-def in_order(plan: Plan, sources: Mapping[TableName, Source], step_rows: int) -> Pick:
-    """Return what a step reads: so many rows, of each table its share, so that the tables stay side by side."""
+def in_order(plan: Plan, sources: Mapping[TableName, Source], step_rows: int | None, rows: int) -> Pick:
+    """Return what steps read: so many rows, of each table its share, so that the tables stay side by side.
+
+    Args:
+        plan: What runs.
+        sources: The tables.
+        step_rows: The rows of a step. None: steps grow as those of a backlog do, up to a tenth of all rows.
+        rows: How many rows there are.
+    """
     reads = {
         str(number): name
         for node, number in plan.numbers().items()
         for name, source in sources.items()
         if isinstance(node, Read) and node.source is source
     }
-
     whole = sum(PER_MILLE[name] for name in reads.values())
+    sizes = repeat(step_rows) if step_rows is not None else _growing(rows // 10)
 
     def pick(partitions: Sequence[str]) -> Sequence[tuple[str, int]]:
-        return [(each, max(1, step_rows * PER_MILLE[reads[each.split("/")[0]]] // whole)) for each in partitions]
+        step = next(sizes)
+        return [(each, max(1, step * PER_MILLE[reads[each.split("/")[0]]] // whole)) for each in partitions]
 
     return pick
+
+
+def _growing(most: int) -> Iterator[int]:
+    size = min(STEP_ROWS, most)
+    while True:
+        yield size
+        size = min(2 * size, most, MOST_STEP_ROWS)
 
 
 def added_up(tables: Sequence[pa.Table]) -> pl.DataFrame:

@@ -9,7 +9,7 @@ import pytest
 from thalweg.core import outage, signals
 from thalweg.core.sizes import size_text
 from thalweg.engine.contract import RunOptions
-from thalweg.engine.embedded import crash_loop, delivery, intake, prefetch
+from thalweg.engine.embedded import crash_loop, delivery, intake, pace, prefetch
 from thalweg.state import outbox
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "bounded.md"
@@ -28,7 +28,7 @@ def mib(size: int) -> str:
         ("rows gathered for a step", [f"{intake.GATHER_ROWS:,} rows", mib(intake.GATHER_BYTES)]),
         (
             "rows that one step takes",
-            [f"{intake.STEP_ROWS:,};", f"{intake.MOST_STEP_ROWS:,} ", mib(intake.STEP_BYTES)],
+            [f"{pace.STEP_ROWS:,};", f"{pace.MOST_STEP_ROWS:,} ", mib(pace.STEP_BYTES), f"{pace.STEP_S} s"],
         ),
         ("rows on their way to a sink", [mib(delivery.QUEUE_BYTES)]),
         ("the outbox", [mib(outbox.OUTBOX_BYTES)]),

@@ -19,7 +19,6 @@ from thalweg.core.ports import SourceBatch
 from thalweg.core.schema import TIMESTAMP
 from thalweg.engine.contract import RunOptions
 from thalweg.engine.embedded import fused
-from thalweg.engine.embedded import intake as module
 from thalweg.engine.embedded.intake import Intake, Partition
 from thalweg.engine.embedded.loop import EmbeddedRun
 from thalweg.engine.embedded.rows import TIME
@@ -138,18 +137,18 @@ def intake_of(build: Build) -> Intake:
 
 
 @pytest.mark.parametrize(
-    ("build", "timed", "plain"),
+    ("build", "timed"),
     [
-        (lambda s: s.filter(col("n") > 0).select("id"), False, True),
-        (lambda s: s.union(s.filter(col("n") > 0)), False, False),
-        (lambda s: s.map(lambda row: {"id": row["id"]}, schema=pa.schema([("id", pa.int64())])), False, False),
-        (lambda s: s.filter(col("n") > 0).group_by("id").window("1m").agg(n=count()), True, False),
-        (lambda s: s.group_by("id").agg(last=col("n").last()), True, False),
+        (lambda s: s.filter(col("n") > 0).select("id"), False),
+        (lambda s: s.union(s.filter(col("n") > 0)), False),
+        (lambda s: s.map(lambda row: {"id": row["id"]}, schema=pa.schema([("id", pa.int64())])), False),
+        (lambda s: s.filter(col("n") > 0).group_by("id").window("1m").agg(n=count()), True),
+        (lambda s: s.group_by("id").agg(last=col("n").last()), True),
     ],
 )
-def test_rows_carry_their_time_only_to_what_looks_at_it(build: Build, timed: bool, plain: bool) -> None:
+def test_rows_carry_their_time_only_to_what_looks_at_it(build: Build, timed: bool) -> None:
     intake = intake_of(build)
-    assert (intake.timed, intake.plain) == (timed, plain)
+    assert intake.timed == timed
     partition = intake.partitions["0"] = Partition("0")
     (batch,) = table([5, 6], [0, 0]).to_batches()
     intake.offer(partition, SourceBatch(batch, None, str))
@@ -158,29 +157,3 @@ def test_rows_carry_their_time_only_to_what_looks_at_it(build: Build, timed: boo
     assert (TIME in rows.frame.columns) == timed
     assert (partition.running_max, rows.low, rows.high) == (0, 0, 0)
     assert rows.place(rows.frame, 1) == "1"
-
-
-def test_a_long_backlog_is_read_in_growing_steps_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "STEP_ROWS", 10)
-    monkeypatch.setattr(module, "MOST_STEP_ROWS", 60)
-    intake = intake_of(lambda s: s.select("id"))
-    partition = intake.partitions["0"] = Partition("0")
-
-    def steps(count: int) -> list[int]:
-        taken = []
-        for _ in range(count):
-            height = intake.step_rows
-            (batch,) = table([1] * height, [1] * height).to_batches()
-            intake.offer(partition, SourceBatch(batch, None, str))
-            assert intake.take() is not None
-            taken.append(height)
-        return taken
-
-    assert steps(9) == [10, 10, 10, 15, 22, 33, 50, 60, 60]
-    row_bytes = 5 * 8
-    monkeypatch.setattr(module, "STEP_BYTES", 30 * row_bytes)
-    assert steps(2) == [30, 30]
-    monkeypatch.setattr(module, "STEP_BYTES", row_bytes)
-    assert steps(1) == [10]
-    intake.plain = False
-    assert steps(1) == [10]

@@ -11,7 +11,7 @@ from thalweg.engine.embedded.compile import stage_of
 from thalweg.engine.embedded.fused import Fused, nodes_fused
 from thalweg.engine.embedded.intake import Intake
 from thalweg.engine.embedded.ledger import Entry
-from thalweg.engine.embedded.outputs import Outlet, SinkOutlet
+from thalweg.engine.embedded.outputs import Outlet
 from thalweg.engine.embedded.rows import NEVER, Rows, combined_watermark
 from thalweg.engine.embedded.stage import LateTest, Output, Stage, TwoSided
 from thalweg.engine.embedded.stateless import MappedBatches, MappedRows
@@ -119,7 +119,6 @@ class Graph:
             eager=self.eager_below(vertex),
             numbered=self.rejects_below(vertex),
             timed=self.time_used_below(vertex),
-            plain=self.plain_below(vertex),
             needed=self._needed[read],
             number=number,
             replayed=replayed,
@@ -147,10 +146,6 @@ class Graph:
     def time_used_below(self, read: Vertex) -> bool:
         """Tell whether something that a source's rows reach looks at their event time."""
         return any(v.stage is not None and v.stage.uses_time for v in self._reached(read))
-
-    def plain_below(self, read: Vertex) -> bool:
-        """Tell whether a source's rows reach filters, projections and outlets alone, which hold few of them."""
-        return all(v.stage is None or isinstance(v.stage, (Fused, SinkOutlet)) for v in self._reached(read))
 
     def rejects_below(self, read: Vertex) -> bool:
         """Tell whether rows may be rejected behind a step that changes their number."""

@@ -20,7 +20,7 @@ from thalweg.columnar.conform import Conformer
 from thalweg.columnar.frames import to_frame
 from thalweg.core.ports import Json, Narrowable, OpenSource, PartitionReader, SourceBatch
 from thalweg.core.schema import Schema
-from thalweg.engine.contract import TimeException
+from thalweg.engine.contract import TimeException, Until
 from thalweg.engine.embedded.event_time import EventTime
 from thalweg.engine.embedded.ledger import Entry
 from thalweg.engine.embedded.rows import ALWAYS, LATE_REASONS, NEVER, ROW, TIME, WATERMARK, WHY, Origin, Rows
@@ -28,13 +28,6 @@ from thalweg.engine.embedded.stage import LateTest, RejectedRow
 from thalweg.plan.expr import columns
 from thalweg.plan.nodes import Read
 from thalweg.plan.prune import Needed
-
-STEP_ROWS: Final = 262_144
-"""Rows that a step takes from a partition at the most, if nothing else is asked for and something below keeps rows."""
-MOST_STEP_ROWS: Final = 2_097_152
-"""The same where nothing below keeps rows; so many fill two cores."""
-STEP_BYTES: Final = 64 * 2**20
-"""Bytes that a step of more than STEP_ROWS may have."""
 
 PARTITION: Final = "redriven"
 """The name of the partition that rows are of which are sent again after they were rejected."""
@@ -164,10 +157,10 @@ class Intake:
         number: The read's number in the plan.
         numbered: Whether rows carry their number, for the places of rows that user code rejects.
         timed: Whether something downstream looks at the rows' event time.
-        plain: Whether its rows reach only what holds few of them, so that a step may be large.
         needed: The columns that can be seen of its rows; None for all.
         partitions: By name.
         exceptions: What was recorded of idle and new partitions.
+        row_bytes: What a row of the last step had on average.
     """
 
     read: Read
@@ -178,16 +171,15 @@ class Intake:
     numbered: bool
     number: int
     timed: bool = True
-    plain: bool = False
     needed: Needed | None = None
     partitions: dict[str, Partition] = field(default_factory=dict)
     exceptions: list[TimeException] = field(default_factory=list)
     replayed: Sequence[TimeException] = ()
     rejected: list[RejectedRow] = field(default_factory=list)
+    row_bytes: int = 0
     _pending: list[Pending] = field(default_factory=list)
     _rows: int = 0
     _bytes: int = 0
-    _row_bytes: int = 0
     _last: int = NEVER
     _doors: dict[tuple[str, ...], Door] = field(default_factory=dict)
     _time: str | None = None
@@ -357,6 +349,12 @@ class Intake:
             self._last = max(self._last, min(awake))
         return self._last
 
+    def ended(self, until: Until | None) -> bool:
+        """Return whether all is read that a run up to some end reads."""
+        # A source that ends by itself is read to its end; of the others what is there now is all.
+        now = until == "caught-up" or (until == "end" and not self.read.source.final)
+        return all(p.exhausted or (now and p.caught_up) for p in self.partitions.values())
+
     def restore(self, watermark: int, exceptions: Sequence[TimeException], partitions: Sequence[Sequence[Any]]) -> None:
         """Take the state of a checkpoint back."""
         self._last = watermark
@@ -389,24 +387,12 @@ class Intake:
         """Whether enough waits to be worth a step."""
         return self._rows >= GATHER_ROWS or self._bytes >= GATHER_BYTES
 
-    @property
-    def step_rows(self) -> int:
-        """Rows that a step takes from a partition at the most, if nothing else is asked for.
-
-        Where nothing below keeps rows it grows with a backlog, as a query costs about a millisecond beside its rows:
-        up to half of what was read before, so that the first results come soon, and up to a bound in bytes.
-        """
-        if not self.plain:
-            return STEP_ROWS
-        fitting = min(STEP_BYTES // max(self._row_bytes, 1), MOST_STEP_ROWS)
-        return max(STEP_ROWS, min(fitting, self.entry.rows_in // 2))
-
     def take(self) -> Rows | None:
         """Return all that waits."""
         if not self._pending:
             return None
         pending, self._pending = self._pending, []
-        self._row_bytes = self._bytes // self._rows
+        self.row_bytes = self._bytes // self._rows
         self._rows = self._bytes = 0
         # Rows of one partition side by side, so that running maxima go over whole runs.
         pending.sort(key=lambda p: p.partition.name)

@@ -24,10 +24,11 @@ from thalweg.engine.embedded.crash_loop import CAREFUL_ROWS, CrashLoop, Past
 from thalweg.engine.embedded.egress import Egress
 from thalweg.engine.embedded.graph import Graph, Vertex
 from thalweg.engine.embedded.holder import watermark_holder
-from thalweg.engine.embedded.intake import STEP_ROWS, Intake, Partition
+from thalweg.engine.embedded.intake import Intake, Partition
 from thalweg.engine.embedded.ledger import Entry
 from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.outputs import Outlet, ViewOutlet, outlet_of
+from thalweg.engine.embedded.pace import STEP_ROWS, Pace
 from thalweg.engine.embedded.prefetch import Prefetched
 from thalweg.engine.embedded.rebuild import rebuild
 from thalweg.engine.embedded.redrive import Redrive, Resent
@@ -81,6 +82,7 @@ class EmbeddedRun:
         self._checkpoints: Checkpoints | None = None
         self._saving = Saving(self._arrived, options.clock, aside=options.checkpoint_us > 0 and options.pick is None)
         self._crash_loop = CrashLoop(options.clock)
+        self._pace = Pace()
         self._redrive: Redrive | None = None
         self._redriven: dict[int, list[Rows]] = {}
         self._intakes: list[Intake] = []
@@ -248,7 +250,8 @@ class EmbeddedRun:
                 waited_s = self._patience.waited_s - waited_s
                 pause = max(self._options.checkpoint_us / 1e6, 10 * (last_checkpoint - now - waited_s))
             if not got:
-                if self._finished(live):
+                begun = not live or any(intake.partitions for intake in self._intakes)
+                if begun and all(intake.ended(self._options.until) for intake in self._intakes):
                     break
                 waiting = any(intake.gathered for intake in self._intakes)
                 clock.wait(self._arrived, 0.005 if waiting and live else 0.02)
@@ -269,7 +272,7 @@ class EmbeddedRun:
         got = False
         if self._options.pick is None:
             for intake in self._intakes:
-                limit = self._most_rows or intake.step_rows
+                limit = self._most_rows or self._pace.rows(intake.row_bytes)
                 for partition in intake.partitions.values():
                     if not partition.exhausted:
                         got = self._take(intake, partition, limit) or got
@@ -371,7 +374,8 @@ class EmbeddedRun:
             if rows is not None:
                 taken[id(intake.read)] = rows
         redriven, self._redriven = self._redriven, {}
-        with self._crash_loop.step(self._intakes):
+        most = max((rows.frame.height for rows in taken.values()), default=0)
+        with self._crash_loop.step(self._intakes), self._pace.step(most, self._clock):
             self._graph.step(taken, watermarks, self._note, redriven)
 
     def _note(self, vertex: Vertex, out: Output) -> None:
@@ -381,14 +385,6 @@ class EmbeddedRun:
             self._tray.late_count += sum(part.rows.frame.height for part in out.late)
         if out.rejected:
             self._tray.add_errors(vertex.name, out.rejected)
-
-    def _finished(self, live: bool) -> bool:
-        partitions = [(i, p) for i in self._intakes for p in i.partitions.values()]
-        if live:
-            return bool(partitions) and all(p.exhausted for _, p in partitions)
-        # A source that ends by itself is read to its end; of the others what is there now is all.
-        whole = self._options.until == "end"
-        return all(p.exhausted or (p.caught_up and not (whole and i.read.source.final)) for i, p in partitions)
 
     # ------------------------------------------------------------------ partitions
 

@@ -21,10 +21,11 @@ from thalweg.core.ports import Nothing, OpenSource, PartitionReader, Replayable,
 from thalweg.engine.contract import RunOptions
 from thalweg.engine.embedded.checkpoint import counts_of, restore_counts
 from thalweg.engine.embedded.graph import Graph, Vertex
-from thalweg.engine.embedded.intake import STEP_ROWS, Intake, Partition
+from thalweg.engine.embedded.intake import Intake, Partition
 from thalweg.engine.embedded.ledger import Entry
 from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.outputs import Outlet, SinkOutlet, ViewOutlet
+from thalweg.engine.embedded.pace import STEP_ROWS
 from thalweg.engine.embedded.resume import Program, Resumed, SavedRead
 from thalweg.engine.embedded.rows import WEIGHT, Rows
 from thalweg.engine.embedded.stage import Output
