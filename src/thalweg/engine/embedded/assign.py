@@ -9,7 +9,7 @@ from typing import Final
 import polars as pl
 
 from thalweg.engine.embedded.buckets import Slice
-from thalweg.engine.embedded.direct import kept, repeated
+from thalweg.engine.embedded.direct import kept, picked, repeated
 from thalweg.engine.embedded.partial import END
 from thalweg.engine.embedded.rows import ROW, TIME, WATERMARK, WHY, Rows, visible
 from thalweg.plan.windows import Window
@@ -115,6 +115,12 @@ def _slices(window: Window, rows: Rows, prepared: pl.DataFrame) -> Iterator[tupl
         starts.append(upper)
     if upper <= rows.high:
         yield from _split(window, prepared)
+        return
+    if len(starts) > 2 and window.kind == "tumbling":
+        ends = prepared.select(_first(window).alias(END)).to_series()
+        for part in prepared.hstack([ends]).partition_by(END):
+            end = int(part.get_column(END)[0])
+            yield (end, end), picked(part, prepared.columns)
         return
     time = prepared.get_column(TIME)
     for low in starts:

@@ -21,11 +21,15 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from thalweg.engine.embedded.partial import COUNT, Folding, Partial
+from thalweg.engine.embedded.direct import repeated
+from thalweg.engine.embedded.partial import COUNT, END, Folding, Partial
 from thalweg.plan.windows import Window
 
 FOLD_ROWS = 1_000_000
 """Rows that wait in a bucket before they are folded for the first time."""
+
+SMALL_ROWS = 32_768
+"""Windows of no more rows each are closed together: a query costs about a millisecond beside its rows."""
 
 _SHRINKS = 0.7
 """A slice that several windows share is folded on its own if that leaves fewer than this part of its rows."""
@@ -47,6 +51,10 @@ class Bucket:
         """Return how many rows are in here, counted from what is held."""
         folded = sum(int(partial.main.get_column(COUNT).sum()) for partial in self.partials)
         return folded + sum(frame.height for frame in self.frames)
+
+    def is_small(self) -> bool:
+        """Tell whether it holds few rows, and all as they came."""
+        return not self.partials and self.waiting <= SMALL_ROWS
 
 
 class Buckets:
@@ -83,6 +91,18 @@ class Buckets:
     def next_end(self) -> int | None:
         """Return the end of the window that closes next, of those that hold rows."""
         return min((first for first, _ in self._buckets), default=None)
+
+    def close_small(self, watermark: int) -> pl.DataFrame | None:
+        """Close the windows that the watermark has reached, share no rows with others, and hold few.
+
+        Returns:
+            Their rows, with each one's window in ``END``; None where there is one such window at the most.
+        """
+        small = [end for (end, last), b in self._buckets.items() if end == last and end <= watermark and b.is_small()]
+        if len(small) < 2 or self._window.kind != "tumbling":
+            return None
+        closed = [(end, frame) for end in small for frame in self._buckets.pop((end, end)).frames]
+        return _stacked([frame.hstack([repeated(END, end, frame.height)]) for end, frame in closed])
 
     def close(self, watermark: int) -> Iterator[tuple[int, Partial]]:
         """Close every window whose end the watermark has reached, in order; give end and aggregates."""

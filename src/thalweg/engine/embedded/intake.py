@@ -444,20 +444,21 @@ def _watermarks(times: pl.Series, pending: Sequence[Pending], lateness_us: int) 
 
     watermark_before(i) = max(event time of rows 0 … i-1 of its partition) − lateness
     """
-    parts = []
-    reasons = []
+    parts: list[pl.Series] = []
+    floors = any(p.floor != NEVER for p in pending)
+    reasons: list[pl.Series] = []
     start = 0
     for p in pending:
         height = p.data.num_rows
         # Minus infinity stays minus infinity.
-        own = p.before - lateness_us if p.before != NEVER else NEVER
-        mark = (pl.col(TIME).cum_max().shift(1, fill_value=NEVER) - lateness_us).clip(lower_bound=own)
-        marks = times[start : start + height].to_frame().select(mark).to_series()
-        reasons.append((marks < p.floor).cast(pl.UInt8) * p.why)
+        before = pl.Series([p.before if p.before != NEVER else NEVER + lateness_us], dtype=pl.Int64)
+        marks = before.append(times[start : start + height - 1]).cum_max() - lateness_us
+        if floors:
+            reasons.append((marks < p.floor).cast(pl.UInt8) * p.why)
         parts.append(marks.clip(lower_bound=p.floor) if p.floor != NEVER else marks)
         start += height
-    columns = [pl.concat(parts).alias(WATERMARK)]
-    if any(p.floor != NEVER for p in pending):
+    columns = [(parts[0] if len(parts) == 1 else pl.concat(parts)).alias(WATERMARK)]
+    if floors:
         columns.append(pl.concat(reasons).cast(pl.UInt8).alias(WHY))
     return columns
 

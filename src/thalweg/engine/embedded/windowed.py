@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 
-from thalweg.engine.embedded.aggregate import recipe
+from thalweg.engine.embedded.aggregate import Recipe, recipe
 from thalweg.engine.embedded.arrangement import stacked
 from thalweg.engine.embedded.assign import assign, bounds_of
 from thalweg.engine.embedded.buckets import Bucket, Buckets, Slice
@@ -30,18 +30,24 @@ class ClosingWindows(Stage):
         super().__init__(node, name)
         self.window = self.late_test = window
         self._recipe = recipe(node)
+        self._of_several = recipe(node, [END])
         self._buckets = Buckets(window, self._recipe.folding)
 
     def process(self, inputs: Sequence[Rows], watermark: int) -> Output:
         out = Output()
         for rows in inputs:
             self._take(rows, out)
-        closed = [self._result(end, partial, out) for end, partial in self._buckets.close(watermark)]
+        closed: list[pl.DataFrame] = []
+        if (small := self._buckets.close_small(watermark)) is not None:
+            closed.append(self._shown(self._of_several, self._of_several.folding.fold(small), None, out))
+        for end, partial in self._buckets.close(watermark):
+            closed.append(self._shown(self._recipe, partial, end, out))
         if closed:
             frame = stacked(closed)
             if frame.height:
                 times = frame.get_column(TIME)
-                out.rows.append(Rows(frame, int(times[0]), int(times[-1])))
+                low, high = int(times.min()), int(times.max())  # type: ignore[arg-type]  # integers, none null
+                out.rows.append(Rows(frame, low, high))
         return out
 
     def due(self, watermark: int) -> bool:
@@ -104,12 +110,20 @@ class ClosingWindows(Stage):
         if partial is not None:
             self._buckets.add_partial(key, partial)
 
-    def _result(self, end: int, partial: Partial, out: Output) -> pl.DataFrame:
+    def _shown(self, recipe: Recipe, partial: Partial, end: int | None, out: Output) -> pl.DataFrame:
+        """Return the rows of closed windows.
+
+        Args:
+            recipe: How they are computed.
+            partial: What they were folded to.
+            end: Their end; None where there are several, which the recipe groups by.
+            out: Takes groups that have no row, as a sum leaves its type.
+        """
         self.entry.released += int(partial.main.get_column(COUNT).sum())
         # A closed window's rows stand at its last instant, so that a later window holds them.
-        shown = self._recipe.folding.finish(partial, [*self._recipe.show, *map(pl.col, self._recipe.flags)])
-        bounds = bounds_of(self.window, repeated(END, end, shown.height))
-        shown = shown.hstack([*bounds, repeated(TIME, end - 1, shown.height)])
-        fitting, rejected = without_overflows(shown, self._recipe.flags, self.node.schema.names)
+        shown = recipe.folding.finish(partial, [*recipe.show, *map(pl.col, recipe.flags)])
+        ends = shown.get_column(END) if end is None else repeated(END, end, shown.height)
+        shown = shown.hstack([*bounds_of(self.window, ends), (ends - 1).alias(TIME)])
+        fitting, rejected = without_overflows(shown, recipe.flags, self.node.schema.names)
         out.rejected += rejected
         return picked(fitting, [*self.node.schema.names, TIME])
