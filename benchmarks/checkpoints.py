@@ -27,6 +27,8 @@ from thalweg.testing import VirtualClock
 SCHEMA = pa.schema([("key", pa.int64()), ("value", pa.int64())])
 CHANGED: Final = 0.01
 """The part of the keys that changes between two checkpoints."""
+HOLD: Final = 100
+"""So many portions in a row, ten seconds of a run or so, are of one hundredth of the keys where it is timed."""
 TARGET: Final = 0.1
 """Bytes and time of such a checkpoint, as a part of those of a full one, that are aimed at."""
 _SPREAD = 2_654_435_761
@@ -34,11 +36,12 @@ _SPREAD = 2_654_435_761
 
 @dataclass(slots=True)
 class Portions:
-    """A source that gives each key once, and then one hundredth of the keys, another one each time.
+    """A source that gives each key once, and then one hundredth of the keys again and again.
 
     Attributes:
         keys: How many keys there are.
         portions: How many portions there are, the first included.
+        hold: After so many portions it is another hundredth.
         state: Where checkpoints are looked at when a portion is asked for; None: they are not.
         asked_s: When each portion was asked for.
         new_bytes: How many bytes the checkpoint before each portion has that the one before that had not.
@@ -46,6 +49,7 @@ class Portions:
 
     keys: int
     portions: int
+    hold: int = 1
     state: Path | None = None
     asked_s: list[float] = field(default_factory=list)
     new_bytes: list[int] = field(default_factory=list)
@@ -98,7 +102,7 @@ class Portions:
 
     def rows(self, portion: int) -> pa.RecordBatch:
         """Return the rows of a portion."""
-        first, count = (0, self.keys) if portion == 0 else ((portion - 1) * self.changed, self.changed)
+        first, count = (0, self.keys) if portion == 0 else ((portion - 1) // self.hold * self.changed, self.changed)
         numbers = pl.int_range(first, first + count, dtype=pl.UInt64, eager=True)
         keys = (numbers % self.keys * _SPREAD % self.keys).cast(pl.Int64)
         return pa.record_batch([keys.to_arrow(), (numbers % 100).cast(pl.Int64).to_arrow()], schema=SCHEMA)
@@ -277,7 +281,7 @@ def incremental(keys: int, checkpoints: int) -> Incremental:
     """Make a full checkpoint and others, each after one hundredth of the keys has changed."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
-        source, sums = Portions(keys, checkpoints + 1, data), _Sums()
+        source, sums = Portions(keys, checkpoints + 1, state=data), _Sums()
         # A clock that stands still: there is a checkpoint after every step.
         options = RunOptions(data=data, until="caught-up", max_step_rows=keys, checkpoint_us=0, clock=VirtualClock())
         _run(source, options, sums)
@@ -294,7 +298,7 @@ def overhead(keys: int, portions: int) -> Overhead:
     seconds, recovery_s, state_bytes = dict[str, float](), 0.0, 0
     for pause in (_NONE, "10s", "1s"):
         with tempfile.TemporaryDirectory() as folder:
-            source, sums = Portions(keys, portions), _Sums()
+            source, sums = Portions(keys, portions, HOLD), _Sums()
             pause_us = {"10s": 10, "1s": 1, _NONE: 3_600}[pause] * 1_000_000
             options = RunOptions(data=Path(folder), until="caught-up", max_step_rows=keys, checkpoint_us=pause_us)
             seconds[pause] = _run(source, options, sums)
@@ -319,6 +323,6 @@ def measure(keys: int, checkpoints: int, portions: int) -> Iterator[Incremental 
 BENCHMARK = Benchmark(
     "checkpoints",
     "checkpoints of keyed state: of which 1 % has changed, their cost to a run, recovery",
-    full=lambda: measure(18_000_000, 100, 2_000),
-    quick=lambda: measure(1_800_000, 100, 1_000),
+    full=lambda: measure(18_000_000, 100, 401),
+    quick=lambda: measure(1_800_000, 100, 1_001),
 )

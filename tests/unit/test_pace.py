@@ -14,9 +14,9 @@ from thalweg.engine.embedded.pace import MOST_STEP_ROWS, STEP_BYTES, STEP_ROWS, 
 from thalweg.testing import VirtualClock
 
 
-def sizes(steps: int, s_per_row: float, row_bytes: int = 8, given: float = 1.0) -> list[int]:
+def sizes(steps: int, s_per_row: float, row_bytes: int = 8, given: float = 1.0, budget: int | None = None) -> list[int]:
     """Return how many rows each of some steps may take, where the source gives a part of them."""
-    paced, clock, found = Pace(), VirtualClock(), []
+    paced, clock, found = Pace(budget), VirtualClock(), []
     for _ in range(steps):
         found.append(rows := paced.rows(row_bytes))
         taken = int(rows * given)
@@ -51,6 +51,8 @@ def test_the_bytes_of_a_step_are_bounded_and_what_is_no_backlog_changes_nothing(
     assert sizes(3, 1e-9, row_bytes=200) == [STEP_ROWS, STEP_BYTES // 200, STEP_BYTES // 200]
     assert sizes(3, 1e-9, row_bytes=STEP_BYTES) == [STEP_ROWS] * 3
     assert sizes(3, 1e-9, given=0.9) == [STEP_ROWS] * 3
+    assert sizes(3, 1e-9, row_bytes=8, budget=64 * 8 * 300_000) == [STEP_ROWS, 300_000, 300_000]
+    assert sizes(3, 1e-9, row_bytes=8, budget=1) == [STEP_ROWS] * 3
 
 
 @pytest.mark.parametrize("state", [False, True])

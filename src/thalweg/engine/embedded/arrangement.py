@@ -140,7 +140,7 @@ class Arrangement:
         if not self._runs:
             return None
         wanted = picked(keys, self._keys)
-        hashes = hashes_of(keys, self._keys)
+        hashes = hashes_of(keys, self._keys).sort()  # those are searched for several times as fast
         found = []
         for run in self._runs:
             part = _candidates(run, hashes)
@@ -164,7 +164,7 @@ class Arrangement:
             return join_on(keys, picked(self._few, self._keys), self._keys, "anti")
         if not self._runs:
             return keys
-        hashes = hashes_of(keys, self._keys)
+        hashes = hashes_of(keys, self._keys).sort()  # those are searched for several times as fast
         for run in self._runs:
             if (part := _candidates(run, hashes)) is not None:
                 keys = join_on(keys, picked(part, self._keys), self._keys, "anti")
@@ -189,7 +189,7 @@ class Arrangement:
             return int(self._few.get_column(self._counted.total).sum())
         # A row may stand in several runs: each says what it added.
         added = self._counted.added
-        return sum(int(piece.frame.get_column(added).sum()) for run in self._runs for piece in run.pieces)
+        return sum(piece.total(added) for run in self._runs for piece in run.pieces)
 
     def current(self) -> Iterator[pl.DataFrame]:
         """Give the current rows; each row is given once."""

@@ -10,7 +10,7 @@ import os
 import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -38,11 +38,18 @@ class Run:
 
     frame: pl.DataFrame
     hashes: pl.Series
+    _totals: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def height(self) -> int:
         """How many rows it has."""
         return self.frame.height
+
+    def total(self, column: str) -> int:
+        """Return the sum of a column of integers; as a run stays as it is, it is looked through once."""
+        if column not in self._totals:
+            self._totals[column] = int(self.frame.get_column(column).sum())
+        return self._totals[column]
 
     @property
     def pieces(self) -> Sequence[Run]:
@@ -55,7 +62,7 @@ class Run:
         return int(self.frame.estimated_size()) + 8 * self.frame.height
 
     def matches(self, hashes: pl.Series) -> pl.DataFrame | None:
-        """Return the rows that have one of some hashes; None where there are none."""
+        """Return the rows that have one of some hashes, which are sorted; None where there are none."""
         low = self.hashes.search_sorted(hashes, side="left")
         high = self.hashes.search_sorted(hashes, side="right")
         spans = pl.DataFrame({"low": low, "high": high}).filter(pl.col("high") > pl.col("low"))
@@ -102,8 +109,8 @@ class StoredRun:
         return list(zip(lows, [*lows[1:], _BEHIND], strict=True))
 
     def matches(self, hashes: pl.Series) -> pl.DataFrame | None:
-        """Return the rows that have one of some hashes; None where there are none."""
-        wanted = Run(pl.DataFrame(), hashes.sort())
+        """Return the rows that have one of some hashes, which are sorted; None where there are none."""
+        wanted = Run(pl.DataFrame(), hashes)
         found = []
         for piece, (low, high) in zip(self.pieces, self.bounds, strict=True):
             first = 0 if low == _FIRST else int(wanted.hashes.search_sorted(low, side="left"))

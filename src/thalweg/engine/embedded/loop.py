@@ -82,7 +82,7 @@ class EmbeddedRun:
         self._checkpoints: Checkpoints | None = None
         self._saving = Saving(self._arrived, options.clock, aside=options.checkpoint_us > 0 and options.pick is None)
         self._crash_loop = CrashLoop(options.clock)
-        self._pace = Pace()
+        self._pace = Pace(options.memory_bytes)
         self._redrive: Redrive | None = None
         self._redriven: dict[int, list[Rows]] = {}
         self._intakes: list[Intake] = []

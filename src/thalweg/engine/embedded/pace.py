@@ -22,14 +22,18 @@ class Pace:
     """The size of steps. It has no effect on results, only on when they come.
 
     A step has costs beside its rows: a query is begun, state is looked through. So steps grow with a backlog.
+
+    Args:
+        budget_bytes: What state may take of the memory: a step has a small part of it beside; None: it is not bounded.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, budget_bytes: int | None = None) -> None:
         self._most = STEP_ROWS
+        self._bytes = STEP_BYTES if budget_bytes is None else min(STEP_BYTES, budget_bytes // 64)
 
     def rows(self, row_bytes: int) -> int:
         """Return how many rows the next step may take from a partition whose rows have so many bytes."""
-        return max(STEP_ROWS, min(self._most, STEP_BYTES // max(row_bytes, 1)))
+        return max(STEP_ROWS, min(self._most, self._bytes // max(row_bytes, 1)))
 
     @contextmanager
     def step(self, rows: int, clock: Clock) -> Iterator[None]:

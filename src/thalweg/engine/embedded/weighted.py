@@ -65,7 +65,7 @@ class Weighted:
                 parts.append(
                     run.frame
                     if wanted.height * _SCAN > run.frame.height
-                    else run.matches(hashes_of(wanted, self._keys))
+                    else run.matches(hashes_of(wanted, self._keys).sort())
                 )
         for part in parts:
             if part is not None:
