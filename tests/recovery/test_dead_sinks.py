@@ -6,11 +6,13 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import pytest
 
 import thalweg as tw
 from tests.recovery.far_server import BadLine, Far, FarServer
-from thalweg.connect import call
+from thalweg.connect import _sqlite, call, sqlite
 from thalweg.core.schema import TIMESTAMP
 from thalweg.engine.contract import Progress
 from thalweg.testing import Scripted
@@ -212,6 +214,37 @@ def test_a_server_that_is_gone_is_waited_for_and_has_each_row_once(tmp_path: Pat
     server.start()
     source.show({"0": 300})
     until(lambda: server.values("v") == list(range(300)), BACK_S)
+    app.stop()
+    thread.join(PATIENCE_S)
+    assert (thread.is_alive(), errors, progress(app).outages) == (False, [], ())
+
+
+def test_a_database_that_another_program_writes_to_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "shared.sqlite"
+
+    def values() -> list[int]:
+        if not path.exists():
+            return []
+        with closing(sqlite3.connect(path)) as reader:
+            there = reader.execute("SELECT 1 FROM sqlite_master WHERE name = 'numbers'").fetchall()
+            return [v for (v,) in reader.execute("SELECT v FROM numbers ORDER BY v")] if there else []
+
+    monkeypatch.setattr(_sqlite, "_PATIENCE_S", 0.05)
+    source = numbers(200)
+    source.show({"0": 100})
+    app = tw.App("locked")
+    app.read(source, time="ts").write(sqlite(path, table="numbers"))
+    thread, errors = started(app, data=tmp_path / "data", checkpoint="1ms")
+    until(lambda: values() == list(range(100)))
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        source.show({"0": 200})
+        until(lambda: any("holds its lock" in each.reason for each in progress(app).outages))
+        assert values() == list(range(100))
+        other.execute("ROLLBACK")
+    until(lambda: values() == list(range(200)), BACK_S)
     app.stop()
     thread.join(PATIENCE_S)
     assert (thread.is_alive(), errors, progress(app).outages) == (False, [], ())
