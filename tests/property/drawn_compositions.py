@@ -218,6 +218,8 @@ def _mapped(drawing: _Drawing, node: Node) -> Node:
 
 def _sorted(drawing: _Drawing, node: Node) -> Node:
     """Return rows without the columns whose exact values are not known: nothing may be decided by those."""
+    if all(kind == "rough" for kind in node.kinds.values()):
+        node = of.WithColumn(node, drawing.name(), Not(IsNull(Col(node.columns[0]))), "bool")
     exact = [name for name, kind in node.kinds.items() if kind != "rough"]
     return node if len(exact) == len(node.columns) else of.Select(node, tuple((name, name) for name in exact))
 
