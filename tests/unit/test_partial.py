@@ -191,6 +191,14 @@ def test_of_no_values_a_mean_is_null_and_a_count_zero() -> None:
         assert Folded.of(expr).whole([row(), row()]) == {"a": expected}
 
 
+@pytest.mark.parametrize("expr", [*SPREAD, col("f").mean(), col("i").mean(), col("f").sum()], ids=str)
+def test_parts_without_a_value_that_were_merged_change_nothing(expr: object) -> None:
+    folded = Folded.of(expr)
+    merge, nothing = folded.how.folding.merge, folded.fold([row()])
+    values = [folded.fold([row(f=0.0, i=0)]), folded.fold([row(f=0.0, i=0)])]
+    assert folded.result(merge([merge([nothing, nothing]), *values])) == {"a": 0.0}
+
+
 def test_nan_is_the_greatest_float_and_null_is_none_at_all() -> None:
     rows = [row(f=math.nan), row(f=math.inf), row()]
     assert math.isnan(Folded.of(col("f").max()).whole(rows)["a"])

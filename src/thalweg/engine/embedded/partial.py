@@ -309,17 +309,17 @@ class Variance(Flat):
         return [pl.when(n > self._ddof).then(value).alias(self.result_name)]
 
     def _merged(self, mean: str, squares: str) -> Exprs:
-        n, m, q = pl.col(self.column("n")), pl.col(self.column(mean)), pl.col(self.column(squares))
+        n = pl.col(self.column("n"))
+        # What parts of no value say is not looked at: it may be null or NaN.
+        m, q = (pl.when(n > 0).then(pl.col(self.column(part))) for part in (mean, squares))
         weight = n.cast(pl.Float64)
         whole = (weight * m).sum() / weight.sum()
         between = (weight * (m - whole) ** 2).sum()
-        # A group of one part keeps its bits: merging with nothing changes nothing. What parts of no value say is
-        # not looked at: a maximum prefers their numbers to NaN.
+        # A group of one part keeps its bits: merging with nothing changes nothing.
         single = (n > 0).sum() == 1
-        only_m, only_q = (pl.when(n > 0).then(part).max() for part in (m, q))
         return [
-            pl.when(single).then(only_m).otherwise(whole).alias(self.column(mean)),
-            pl.when(single).then(only_q).otherwise(q.sum() + between).alias(self.column(squares)),
+            pl.when(single).then(m.max()).otherwise(whole).alias(self.column(mean)),
+            pl.when(single).then(q.max()).otherwise(q.sum() + between).alias(self.column(squares)),
         ]
 
     def _result(self, squares: str, scale: float) -> pl.Expr:
