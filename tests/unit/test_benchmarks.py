@@ -69,10 +69,10 @@ def test_nexmark_queries_and_their_mean() -> None:
     queries = [query for query in QUERIES if query.name in ("q2", "q7", "q10", "q17")]
     *each, overall = nexmark.measure([nexmark.Size(20_000, 500, 1, aimed=False)], queries)
     assert [outcome.name for outcome in each] == [
-        "nexmark q2, some auctions, steps of 500 events",
-        "nexmark q7, highest bids, steps of 500 events",
-        "nexmark q10, log to files, steps of 500 events",
-        "nexmark q17, auction statistics, steps of 500 events",
+        "nexmark q2, some auctions, steps of 500 rows",
+        "nexmark q7, highest bids, steps of 500 rows",
+        "nexmark q10, log to files, steps of 500 rows",
+        "nexmark q17, auction statistics, steps of 500 rows",
     ]
     assert all(isinstance(outcome, Comparison) and outcome.rows == 18_400 for outcome in each)
     assert isinstance(overall, nexmark.Overall)
