@@ -177,5 +177,5 @@ BENCHMARK = Benchmark(
     "nexmark",
     "the 23 queries of Nexmark in steps as of a backlog and of 1,000 rows, beside one-shot DuckDB",
     full=lambda: measure([Size(8_000_000, None, 3, aimed=True), Size(400_000, 1_000, 3, aimed=False)]),
-    quick=lambda: measure([Size(8_000_000, None, 1, aimed=True), Size(100_000, 1_000, 1, aimed=False)]),
+    quick=lambda: measure([Size(8_000_000, None, 1, aimed=True), Size(200_000, 1_000, 1, aimed=False)]),
 )
