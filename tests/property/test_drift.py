@@ -33,6 +33,8 @@ RANGE: dict[Kind, tuple[int, int]] = {
     for kind in KINDS
     if (bits := BITS.get(kind[1:], 0))
 }
+EXACT: dict[Kind, int] = {"float": 2**24, "double": 2**53}
+"""Up to this magnitude a float holds every integer."""
 OF_PYTHON: dict[type, Kind] = {int: "i64", float: "double", str: "text", bool: "truth"}
 EDGES = sorted(
     {0, 1, -1, 100, *(edge + by for low, high in RANGE.values() for edge in (low, high) for by in (-1, 0, 1))}
@@ -63,8 +65,8 @@ def takes(target: Kind, value: Any, given_as: Kind) -> bool:
         return True
     if target in RANGE and given_as in RANGE:
         return RANGE[target][0] <= value <= RANGE[target][1]
-    if target in ("float", "double") and given_as in RANGE:
-        return abs(value) <= 2**24
+    if target in EXACT and given_as in RANGE:
+        return abs(value) <= EXACT[target]
     return target == given_as or {target, given_as} == {"float", "double"}
 
 
@@ -127,7 +129,7 @@ class Given:
 
 def related(target: Kind, given_as: Kind) -> bool:
     """Whether any value of one kind is taken for one of another."""
-    numbers = {"float", "double", *RANGE}
+    numbers = {*EXACT, *RANGE}
     if given_as in RANGE:
         return target in numbers
     return target == given_as or {target, given_as} == {"float", "double"}
