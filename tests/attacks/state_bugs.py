@@ -25,7 +25,7 @@ def _rename_without_sync(patch: pytest.MonkeyPatch) -> None:
         if path.name != manifests.FOLDER:
             true(path)
 
-    patch.setattr(store, "sync_folder", planted)
+    patch.setattr(files, "sync_folder", planted)
 
 
 def _file_not_synced(patch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,6 @@ import pytest
 
 from thalweg.core.errors import StateError
 from thalweg.state import files, manifests
-from thalweg.state import store as module
 from thalweg.state.files import Stored
 from thalweg.state.store import StateStore
 
@@ -215,7 +214,7 @@ def test_a_crash_after_the_rename_leaves_the_new_state(directory: Path, monkeypa
 
     with monkeypatch.context() as patch, pytest.raises(Died):
         syncs, last = files.sync_folder, directory / manifests.FOLDER
-        patch.setattr(module, "sync_folder", lambda path: dies(path) if path == last else syncs(path))
+        patch.setattr(files, "sync_folder", lambda path: dies(path) if path == last else syncs(path))
         store.commit({"epoch": 2}, [new])
     store.close()
     again = StateStore(directory)

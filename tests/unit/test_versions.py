@@ -136,7 +136,7 @@ def test_a_promotion_that_cannot_be_written_changes_nothing(first: Path, monkeyp
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(versions.os, "fsync", full)
+    monkeypatch.setattr(versions.os, "fdatasync", full)
     with pytest.raises(StateError, match="version 1 is still current"):
         promote(two)
     assert current(first) == one

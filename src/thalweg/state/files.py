@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,10 +118,20 @@ def read_table(directory: Path, stored: Stored) -> pa.Table:
     """
     path = directory / stored.file
     try:
-        data = path.read_bytes()
+        return read_checked(path, stored.sha256)
     except OSError as error:
         raise StateError(f"the state file {path} cannot be read: {error.strerror}") from error
-    if hashlib.sha256(data).hexdigest() != stored.sha256:
+
+
+def read_checked(path: Path, sha256: str) -> pa.Table:
+    """Return the table of a file whose hash is known.
+
+    Raises:
+        OSError: It cannot be read.
+        StateError: It is damaged.
+    """
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != sha256:
         raise StateError(f"the state file {path} is damaged: its checksum is wrong")
     with pa.ipc.open_file(pa.BufferReader(data)) as reader:
         return reader.read_all()
@@ -146,6 +156,29 @@ def write_synced(path: Path, data: bytes, room: Retrying | None = None) -> None:
     with writing(path), open(path, "wb", buffering=0) as out:
         write_whole(out, data, room)
         sync_file(out)
+
+
+def replace_file(
+    path: Path, data: bytes, room: Retrying | None = None, ready: Callable[[], None] | None = None
+) -> None:
+    """Write a file in place of the one of that name, durably: whoever reads finds the old one or the new, whole.
+
+    Args:
+        path: The file.
+        data: What it is to have.
+        room: How a full disk is waited for; None: not at all.
+        ready: Called when all is written and the new file is about to get the name.
+
+    Raises:
+        StateError: It cannot be; the old one is as it was.
+    """
+    beside = path.with_name(f"_{path.name}")
+    write_synced(beside, data, room)
+    if ready is not None:
+        ready()
+    with writing(path):
+        os.replace(beside, path)
+    sync_folder(path.parent)
 
 
 def sync_file(out: IO[bytes]) -> None:

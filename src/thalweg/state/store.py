@@ -20,7 +20,7 @@ from thalweg.core.errors import StateError
 from thalweg.core.instants import Reached, goes_on
 from thalweg.core.outage import Retrying
 from thalweg.state import manifests
-from thalweg.state.files import Stored, make_folder, read_table, sync_folder, write_synced, write_tables, writing
+from thalweg.state.files import Stored, make_folder, read_table, replace_file, sync_folder, write_tables, writing
 
 _STARTS: Final = "starts.json"
 _FOLDERS: Final = ("files", "outbox", manifests.FOLDER)
@@ -236,13 +236,8 @@ class StateStore:
             path.unlink(missing_ok=True)
 
     def _replace(self, name: str, body: Mapping[str, Any]) -> None:
-        path = self.directory / name
-        beside = path.with_name(f"_{path.name}")
-        write_synced(beside, manifests.document({**body, "format": manifests.FORMAT}), self._room)
-        self._reached("rename", name)
-        with writing(path):
-            os.replace(beside, path)
-        sync_folder(path.parent)
+        data = manifests.document({**body, "format": manifests.FORMAT})
+        replace_file(self.directory / name, data, self._room, lambda: self._reached("rename", name))
         self._reached("renamed", name)
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 
 from thalweg.core.errors import StateError
 from thalweg.core.version import DEV, FIRST, is_version, path_of
+from thalweg.state.files import replace_file, sync_folder
 from thalweg.state.manifests import read_manifest
 from thalweg.state.store import StateStore
 
@@ -155,11 +156,10 @@ def promote(version: Version) -> Version:
     with ExitStack() as locks:
         for directory in locked:
             locks.enter_context(closing(StateStore(directory)))
-        path = _pointer(version.first)
         try:
-            _write(path, f"{version.name}\n".encode())
-        except OSError as error:
-            raise StateError(f"{path} cannot be written: {error}; version {before.name} is still current") from error
+            replace_file(_pointer(version.first), f"{version.name}\n".encode())
+        except StateError as error:
+            raise StateError(f"{error}; version {_named(version.first).name} is still current") from error
     return before
 
 
@@ -168,7 +168,7 @@ def _is_begun(first: Path) -> bool:
 
 
 def _noted(version: Version, directory: Path, from_us: int | None) -> Version:
-    _write(directory / _BEGAN, json.dumps({"from_us": from_us}).encode())
+    replace_file(directory / _BEGAN, json.dumps({"from_us": from_us}).encode())
     return version
 
 
@@ -183,7 +183,7 @@ def _renamed(hidden: Path, directory: Path) -> bool:
             raise
         _discard(hidden)  # another one was first
         return False
-    _sync(directory.parent)
+    sync_folder(directory.parent)
     return True
 
 
@@ -194,24 +194,6 @@ def _discard(hidden: Path) -> None:
 
 def _pointer(first: Path) -> Path:
     return path_of(first, "current")
-
-
-def _write(path: Path, data: bytes) -> None:
-    hidden = path.with_name(f"_{path.name}")
-    with open(hidden, "wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(hidden, path)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _damaged(path: Path) -> StateError:

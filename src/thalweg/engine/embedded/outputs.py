@@ -27,6 +27,7 @@ from thalweg.engine.embedded.rows import WEIGHT, Rows, copies
 from thalweg.engine.embedded.stage import Output, Stage
 from thalweg.engine.embedded.stored import in_tiers, load_frames, save_frames
 from thalweg.engine.embedded.unrepeated import Unrepeated
+from thalweg.engine.embedded.weighted import added_up
 from thalweg.plan.nodes import ViewOutput, Write, key_of
 from thalweg.state.outbox import Owed
 
@@ -229,8 +230,7 @@ class ViewOutlet(Outlet):
         return sum(frame.height for frame in self._frames) - self._settled
 
     def _net(self, rows: pl.DataFrame) -> pl.DataFrame:
-        net = rows.group_by(self._names, maintain_order=True).agg(pl.col(WEIGHT).sum())
-        return net.filter(pl.col(WEIGHT) > 0)
+        return added_up(rows).filter(pl.col(WEIGHT) > 0)
 
     def _settle(self) -> None:
         """Add up the weights of equal rows; a row whose weights cancel is gone."""

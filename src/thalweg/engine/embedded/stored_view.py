@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,8 @@ from thalweg.engine.embedded.outputs import ViewOutlet
 from thalweg.engine.embedded.rows import WEIGHT, copies
 from thalweg.engine.embedded.stage import Stage
 from thalweg.engine.embedded.stored import restored
+from thalweg.engine.embedded.weighted import added_up
+from thalweg.state.files import read_checked
 from thalweg.state.manifests import read_manifest
 
 
@@ -57,13 +58,16 @@ def stored_view(directory: Path, name: str) -> StoredView:
             raise PlanError(f'the state in {directory} has no view "{name}"; {near(name, views)}')
         step, key = views[name]["step"], tuple(views[name]["key"])
         try:
-            frames = [restored(_frame(directory, *named)) for named in body["stages"][step]["frames"].values()]
+            named = body["stages"][step]["frames"].values()
+            frames = [restored(to_frame(read_checked(directory / file, sha256))) for file, sha256 in named]
         except FileNotFoundError as error:
             # A run that is on may have made the next checkpoint meanwhile, and removed what it does not name.
             if body["epoch"] == seen:
                 raise StateError(f"the state file {error.filename} is missing; restore it from a copy") from error
             seen = int(body["epoch"])
             continue
+        except StateError as error:
+            raise StateError(f"{error}; restore it from a copy") from error
         return StoredView(_table(frames), key)
 
 
@@ -72,16 +76,5 @@ def _table(frames: list[pl.DataFrame]) -> pa.Table | None:
         return None
     frame = stacked(frames)
     if WEIGHT in frame.columns:
-        names = [column for column in frame.columns if column != WEIGHT]
-        net = frame.group_by(names).agg(pl.col(WEIGHT).sum())
-        frame = copies(net.filter(pl.col(WEIGHT) > 0)).select(names)
+        frame = copies(added_up(frame).filter(pl.col(WEIGHT) > 0))
     return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-
-
-def _frame(directory: Path, file: str, sha256: str) -> pl.DataFrame:
-    path = directory / file
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise StateError(f"the state file {path} is damaged: its checksum is wrong; restore it from a copy")
-    with pa.ipc.open_file(pa.BufferReader(data)) as reader:
-        return to_frame(reader.read_all())
