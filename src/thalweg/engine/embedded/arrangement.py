@@ -27,6 +27,7 @@ from thalweg.engine.embedded.hashed_runs import (
     merged,
     run_of,
     sorted_run,
+    sought,
     stored,
 )
 from thalweg.engine.embedded.joining import join_on
@@ -140,7 +141,7 @@ class Arrangement:
         if not self._runs:
             return None
         wanted = picked(keys, self._keys)
-        hashes = hashes_of(keys, self._keys).sort()  # those are searched for several times as fast
+        hashes = sought(keys, self._keys)
         found = []
         for run in self._runs:
             part = _candidates(run, hashes)
@@ -164,7 +165,7 @@ class Arrangement:
             return join_on(keys, picked(self._few, self._keys), self._keys, "anti")
         if not self._runs:
             return keys
-        hashes = hashes_of(keys, self._keys).sort()  # those are searched for several times as fast
+        hashes = sought(keys, self._keys)
         for run in self._runs:
             if (part := _candidates(run, hashes)) is not None:
                 keys = join_on(keys, picked(part, self._keys), self._keys, "anti")

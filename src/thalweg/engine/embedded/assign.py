@@ -18,7 +18,10 @@ LAST: Final = "__last"
 """The end of the last of a row's windows (Int64); ``END`` is that of the first."""
 
 _FROM: Final = "__from"
-_FEW_SLICES = 24
+_FEW_SLICES: Final = 2
+"""So many slices of tumbling windows are filtered one by one; more are split at once."""
+_FEW_SHARED: Final = 24
+"""As ``_FEW_SLICES``, of windows that share rows: two columns say how to split those, which takes twice as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +113,12 @@ def _slices(window: Window, rows: Rows, prepared: pl.DataFrame) -> Iterator[tupl
         if first <= last:
             yield (first, last), prepared
         return
+    few = _FEW_SLICES if window.kind == "tumbling" else _FEW_SHARED
     starts = [rows.low]
-    while (upper := window.next_slice(starts[-1])) <= rows.high and len(starts) <= _FEW_SLICES:
+    while (upper := window.next_slice(starts[-1])) <= rows.high and len(starts) <= few:
         starts.append(upper)
     if upper <= rows.high:
         yield from _split(window, prepared)
-        return
-    if len(starts) > 2 and window.kind == "tumbling":
-        ends = prepared.select(_first(window).alias(END)).to_series()
-        for part in prepared.hstack([ends]).partition_by(END):
-            end = int(part.get_column(END)[0])
-            yield (end, end), picked(part, prepared.columns)
         return
     time = prepared.get_column(TIME)
     for low in starts:
@@ -135,7 +133,7 @@ def _slices(window: Window, rows: Rows, prepared: pl.DataFrame) -> Iterator[tupl
 def _split_late(window: Window, rows: Rows, prepared: pl.DataFrame) -> Assigned:
     """Split rows, some of which may be late, by the windows that they belong to and are not late for."""
     labelled = _labelled_late(window, rows, prepared)
-    return Assigned(list(_parted(labelled.frame)), labelled.late, labelled.outside)
+    return Assigned(list(_parted(labelled.frame, [END, LAST])), labelled.late, labelled.outside)
 
 
 def _labelled_late(window: Window, rows: Rows, prepared: pl.DataFrame) -> Labelled:
@@ -177,13 +175,17 @@ def bounds_of(window: Window, ends: pl.Series) -> tuple[pl.Series, pl.Series]:
 
 
 def _split(window: Window, prepared: pl.DataFrame) -> Iterator[tuple[Slice, pl.DataFrame]]:
+    if window.kind == "tumbling":  # the first window is the last one: half of the work
+        return _parted(prepared.with_columns(_first(window).alias(END)), [END])
     ends = prepared.with_columns(_first(window).alias(END), _last(window).alias(LAST))
-    yield from _parted(ends.filter(pl.col(END) <= pl.col(LAST)))
+    return _parted(ends.filter(pl.col(END) <= pl.col(LAST)), [END, LAST])
 
 
-def _parted(frame: pl.DataFrame) -> Iterator[tuple[Slice, pl.DataFrame]]:
-    for key, part in frame.partition_by([END, LAST], as_dict=True, include_key=False).items():
-        yield (int(key[0]), int(key[1])), part
+def _parted(frame: pl.DataFrame, bounds: list[str]) -> Iterator[tuple[Slice, pl.DataFrame]]:
+    """Give the rows of each slice; its bounds are the first and the last of some columns."""
+    names = [name for name in frame.columns if name not in bounds]
+    for part in frame.partition_by(bounds):
+        yield (int(part.get_column(bounds[0])[0]), int(part.get_column(bounds[-1])[0])), picked(part, names)
 
 
 def _first(window: Window) -> pl.Expr:

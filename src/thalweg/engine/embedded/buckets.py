@@ -98,8 +98,10 @@ class Buckets:
         Returns:
             Their rows, with each one's window in ``END``; None where there is one such window at the most.
         """
-        small = [end for (end, last), b in self._buckets.items() if end == last and end <= watermark and b.is_small()]
-        if len(small) < 2 or self._window.kind != "tumbling":
+        if self._window.kind != "tumbling":
+            return None
+        small = [end for (end, _), bucket in self._buckets.items() if end <= watermark and bucket.is_small()]
+        if len(small) < 2:
             return None
         closed = [(end, frame) for end in small for frame in self._buckets.pop((end, end)).frames]
         return _stacked([frame.hstack([repeated(END, end, frame.height)]) for end, frame in closed])

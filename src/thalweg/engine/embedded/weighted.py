@@ -13,7 +13,7 @@ from typing import Final
 import polars as pl
 
 from thalweg.engine.embedded.direct import FEW_ROWS, picked
-from thalweg.engine.embedded.hashed_runs import Run, hashes_of, run_of
+from thalweg.engine.embedded.hashed_runs import Run, run_of, sought
 from thalweg.engine.embedded.joining import join_on
 from thalweg.engine.embedded.rows import WEIGHT, size_of
 from thalweg.engine.embedded.stored import load_frames, save_frames
@@ -60,13 +60,15 @@ class Weighted:
         wanted = picked(keys, self._keys)
         found, short = [], [run for run in self._runs if isinstance(run, pl.DataFrame)]
         parts: list[pl.DataFrame | None] = [_laid(short)] if short else []
+        hashes: pl.Series | None = None
         for run in self._runs:
-            if isinstance(run, Run):
-                parts.append(
-                    run.frame
-                    if wanted.height * _SCAN > run.frame.height
-                    else run.matches(hashes_of(wanted, self._keys).sort())
-                )
+            if isinstance(run, pl.DataFrame):
+                continue
+            if wanted.height * _SCAN > run.frame.height:
+                parts.append(run.frame)
+            else:
+                hashes = sought(wanted, self._keys) if hashes is None else hashes
+                parts.append(run.matches(hashes))
         for part in parts:
             if part is not None:
                 part = join_on(part, wanted, self._keys, "semi")
