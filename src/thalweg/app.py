@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.types as t
 
 from thalweg.columnar.rules import RuleSet
+from thalweg.core import places
 from thalweg.core.duration import duration_us
 from thalweg.core.errors import PlanError, UnsupportedError, short, user_place
 from thalweg.core.ports import Readable, Sink, Source, Writable
@@ -281,9 +282,9 @@ class App:
         if until not in (None, "caught-up", "end"):
             raise PlanError(f'app.run(until={until!r}): allowed are None, "caught-up" and "end"')
         kept = data == _KEPT
-        first = Path(".thalweg/apps") / self.name if kept else None if data is None else Path(data)
+        first = places.APPS / self.name if kept else None if data is None else Path(data)
         options = RunOptions(
-            log=Path(".thalweg/log") if kept else None if first is None else first / "log",
+            log=places.LOG if kept else None if first is None else first / "log",
             until=until,
             max_step_rows=_step_rows(max_step_rows),
             memory_bytes=half_of_memory() if memory is None else size_bytes(memory, "memory"),

@@ -15,6 +15,7 @@ from thalweg.cli.failures import FAILED
 from thalweg.cli.results import json_line
 from thalweg.cli.tables import table_lines, value_text, values_of
 from thalweg.columnar.compare import Aligned, Comparison, aligned, compared
+from thalweg.core import places
 from thalweg.core.errors import PlanError
 
 
@@ -37,7 +38,7 @@ class Asked:
     key: tuple[str, ...] = ()
     tolerance: float = 0.0
     limit: int = 10
-    log: Path = Path(".thalweg/log")
+    log: Path = places.LOG
     json: bool = False
 
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from thalweg.cli.results import json_line
 from thalweg.cli.tables import table_lines, value_text, values_of
 from thalweg.cli.versions import state_of
+from thalweg.core import places
 from thalweg.core.envelope import REDRIVE_SCHEMA
 from thalweg.core.errors import PlanError, near
 from thalweg.core.version import parted, topic_of
@@ -42,7 +43,7 @@ class Where:
     @property
     def log_path(self) -> Path:
         """The log that was named, or the one of the state directory."""
-        return self.log or (self.data / "log" if self.data is not None else Path(".thalweg/log"))
+        return self.log or (self.data / "log" if self.data is not None else places.LOG)
 
     @property
     def data_path(self) -> Path:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
+from thalweg.core import places
+
 Output = Annotated[
     str, Parameter(help="A file, a folder, a pattern, topic:NAME or view:APP/NAME, such as view:clicks@2/page_views.")
 ]
@@ -34,7 +36,7 @@ def compare(
     limit: Annotated[
         int, Parameter(help="How many rows of each kind of difference are shown.", validator=validators.Number(gte=0))
     ] = 10,
-    log: Annotated[Path, Parameter(help="The embedded log that topics are in.")] = Path(".thalweg/log"),
+    log: Annotated[Path, Parameter(help="The embedded log that topics are in.")] = places.LOG,
     json: Annotated[
         bool, Parameter(help="The differences as JSON objects, one a line, the counts last.", show_default=False)
     ] = False,

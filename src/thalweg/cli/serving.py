@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter, validators
 
+from thalweg.core import places
+
 if TYPE_CHECKING:
     from thalweg.serve import Server
 
@@ -22,7 +24,7 @@ def serve(
         "127.0.0.1"
     ),
     port: Annotated[int, Parameter(help="The port; 0: any that is free.", validator=validators.Number(gte=0))] = 8080,
-    log: Annotated[Path, Parameter(help="The embedded log.")] = Path(".thalweg/log"),
+    log: Annotated[Path, Parameter(help="The embedded log.")] = places.LOG,
     tokens: Annotated[Path | None, Parameter(help="The token file; thalweg token create makes it.")] = None,
     cert: Annotated[Path | None, Parameter(help="The TLS certificate chain, PEM.")] = None,
     key: Annotated[Path | None, Parameter(help="Its private key, PEM.")] = None,
@@ -89,9 +91,7 @@ def create_token(
         tuple[str, ...],
         Parameter(help="The topics that it is for, with * and ?; all otherwise.", consume_multiple=True),
     ] = (),
-    file: Annotated[Path, Parameter(help="The token file, to which its hash is appended.")] = Path(
-        ".thalweg/tokens.toml"
-    ),
+    file: Annotated[Path, Parameter(help="The token file, to which its hash is appended.")] = places.TOKENS,
 ) -> None:
     """Make a token, print it once, and append its hash to the token file."""
     from thalweg.serve import create_token as create

@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 import cyclopts
 from cyclopts import Parameter, validators
 
+from thalweg.core import places
+
 _COUNT = validators.Number(gte=0)
 
 LogPath = Annotated[Path, Parameter(name="--log", help="The log's folder.")]
 Json = Annotated[bool, Parameter(help="One JSON object a line.", show_default=False)]
 Partition = Annotated[int, Parameter(help="Which partition.", validator=_COUNT)]
-DEFAULT_LOG = Path(".thalweg/log")
 
 
 def topic_commands() -> cyclopts.App:
@@ -68,7 +69,7 @@ def create(
             "in NAME.rejected; or added columns and wider types change the topic."
         ),
     ] = "refuse",
-    log: LogPath = DEFAULT_LOG,
+    log: LogPath = places.LOG,
 ) -> None:
     """Make a topic."""
     from thalweg.cli import topics
@@ -79,14 +80,14 @@ def create(
     )
 
 
-def list_(*, json: Json = False, log: LogPath = DEFAULT_LOG) -> None:
+def list_(*, json: Json = False, log: LogPath = places.LOG) -> None:
     """Print the topics."""
     from thalweg.cli import topics
 
     topics.show_list(log, json=json)
 
 
-def describe(name: str, /, *, json: Json = False, log: LogPath = DEFAULT_LOG) -> None:
+def describe(name: str, /, *, json: Json = False, log: LogPath = places.LOG) -> None:
     """Print a topic's columns, options and partitions."""
     from thalweg.cli import topics
 
@@ -99,7 +100,7 @@ def evolve(
     *,
     schema: Annotated[str, Parameter(help="FILE.py:CLASS, or a data file that has the columns: all of them.")],
     dry_run: Annotated[bool, Parameter(help="Say what would change, and change nothing.", show_default=False)] = False,
-    log: LogPath = DEFAULT_LOG,
+    log: LogPath = places.LOG,
 ) -> None:
     """Change a topic's columns: add some that may be null, widen types, allow nulls. Stored rows stay readable."""
     from thalweg.cli import topics
@@ -116,7 +117,7 @@ def append(
         Literal["ndjson", "csv", "parquet", "arrow"] | None,
         Parameter(help="The format; by default what a file's suffix says, and of the standard input ndjson."),
     ] = None,
-    log: LogPath = DEFAULT_LOG,
+    log: LogPath = places.LOG,
 ) -> None:
     """Append the rows of files, or of the standard input. Durable when it ends; rows that do not fit are told.
 
@@ -135,7 +136,7 @@ def read(
     offset: Annotated[int | None, Parameter(help="The first row's; the first there is otherwise.")] = None,
     limit: Annotated[int, Parameter(help="The most rows.", validator=_COUNT)] = 20,
     json: Json = False,
-    log: LogPath = DEFAULT_LOG,
+    log: LogPath = places.LOG,
 ) -> None:
     """Print rows of a partition."""
     from thalweg.cli import topics
@@ -152,7 +153,7 @@ def tail(
         bool, Parameter(name=["-f", "--follow"], help="Go on with new rows.", show_default=False)
     ] = False,
     json: Json = False,
-    log: LogPath = DEFAULT_LOG,
+    log: LogPath = places.LOG,
 ) -> None:
     """Print the last rows as topic:partition:offset, key and row."""
     from thalweg.cli import topics
@@ -168,7 +169,7 @@ def trim(
     partition: Annotated[
         int | None, Parameter(help="Which partition; for an age all of them otherwise.", validator=_COUNT)
     ] = None,
-    log: LogPath = DEFAULT_LOG,
+    log: LogPath = places.LOG,
 ) -> None:
     """Forget the older rows of a topic."""
     from thalweg.cli import topics
@@ -176,7 +177,7 @@ def trim(
     topics.trim(log, name, partition, before)
 
 
-def verify(names: tuple[str, ...] = (), /, *, log: LogPath = DEFAULT_LOG) -> None:
+def verify(names: tuple[str, ...] = (), /, *, log: LogPath = places.LOG) -> None:
     """Check every byte of topics, of all by default; print each damage with its place."""
     from thalweg.cli import topics
 
@@ -188,7 +189,7 @@ def delete(
     /,
     *,
     yes: Annotated[bool, Parameter(help="Do it.", show_default=False)] = False,
-    log: LogPath = DEFAULT_LOG,
+    log: LogPath = places.LOG,
 ) -> None:
     """Delete a topic with all of its rows."""
     from thalweg.cli import topics

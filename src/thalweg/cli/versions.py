@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from thalweg.core import places
 from thalweg.core.errors import PlanError
 from thalweg.core.ports import Sink, Versioned
 from thalweg.core.version import DEV, FIRST, parted
@@ -75,7 +76,7 @@ def promote_version(name: str, data: Path | None) -> None:
     app, number = parted(name)
     if number is None or number == DEV:
         raise PlanError(f"{name} names no version to go on with; write the app's name and its number: {app}@2")
-    version = existing(data or Path(".thalweg/apps") / app, number)
+    version = existing(data or places.APPS / app, number)
     before = promote(version)
     if before == version:
         print(f"runs of {app} go on with version {number} already", file=sys.stderr)
@@ -90,7 +91,7 @@ def promote_version(name: str, data: Path | None) -> None:
 def state_of(app: str, data: Path | None) -> Version:
     """Return the version of an app that a command means: the one that is named with it, else the current one."""
     name, version = parted(app)
-    first = data or Path(".thalweg/apps") / name
+    first = data or places.APPS / name
     return current(first) if version is None else Version(first, version)
 
 

@@ -13,6 +13,7 @@ from typing import Final, Literal, overload
 
 import pyarrow as pa
 
+from thalweg.core import places
 from thalweg.core.errors import LogError, PlanError, SinkError, SourceError, near, short
 from thalweg.core.ports import EpochWriter, Json, Nothing, OpenSource, PartitionReader, SourceBatch, WriteRequest
 from thalweg.core.schema import Schema, schema_of
@@ -24,7 +25,7 @@ from thalweg.log.claims import Claim, Claims
 from thalweg.log.evolution import is_widened
 from thalweg.log.options import check_name
 
-DEFAULT_LOG: Final = ".thalweg/log"
+_DEFAULT_LOG: Final = str(places.LOG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Topic:
     """A topic of an embedded log, to read or to write; made by ``topic``."""
 
     topic: str
-    log: str = DEFAULT_LOG
+    log: str = _DEFAULT_LOG
     like: str | None = None
 
     @property
@@ -78,7 +79,7 @@ class Topic:
 
     def describe(self) -> str:
         """Return one line for the plan."""
-        return f"topic({self.topic}{'' if self.log == DEFAULT_LOG else f', log={self.log}'})"
+        return f"topic({self.topic}{'' if self.log == _DEFAULT_LOG else f', log={self.log}'})"
 
     def schema(self) -> Schema:
         """Return the topic's schema, with its rules.
@@ -361,7 +362,7 @@ def _located(place: str, offsets: Sequence[int], row: int) -> str:
     return f"{place}:{offsets[row]}"
 
 
-def topic(name: str, log: str | os.PathLike[str] = DEFAULT_LOG) -> Topic:
+def topic(name: str, log: str | os.PathLike[str] = _DEFAULT_LOG) -> Topic:
     """Return a topic of the embedded log, to read or to write.
 
     *Reading*: each of the topic's partitions is one; a position is an offset. Without ``schema=`` the

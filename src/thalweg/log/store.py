@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 from pathlib import Path
-from typing import Final
 
+from thalweg.core import places
 from thalweg.core.clock import Clock, SystemClock
 from thalweg.core.duration import duration_us
 from thalweg.core.envelope import ERROR_SCHEMA
@@ -22,8 +22,6 @@ from thalweg.log.refused import told
 from thalweg.log.topic import Topic
 from thalweg.log.topic_reader import Wakes
 from thalweg.log.upkeep import Maintained
-
-_DEFAULT: Final = ".thalweg/log"
 
 
 class Log:
@@ -43,7 +41,7 @@ class Log:
         (['clicks'], 1)
     """
 
-    def __init__(self, path: str | Path = _DEFAULT, *, clock: Clock | None = None, upkeep: bool = True) -> None:
+    def __init__(self, path: str | Path = places.LOG, *, clock: Clock | None = None, upkeep: bool = True) -> None:
         self.path = Path(path)
         self._clock: Clock = clock or SystemClock()
         self._upkeep = upkeep

@@ -16,6 +16,7 @@ from types import FrameType
 
 import uvicorn
 
+from thalweg.core import places
 from thalweg.core.errors import LogError, PlanError
 from thalweg.log import Log
 from thalweg.serve.access import LOOPBACK, Access
@@ -48,7 +49,7 @@ class ServeOptions:
 
     host: str = "127.0.0.1"
     port: int = 8080
-    log: Path = Path(".thalweg/log")
+    log: Path = places.LOG
     tokens: Path | None = None
     cert: Path | None = None
     key: Path | None = None
