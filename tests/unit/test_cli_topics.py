@@ -305,6 +305,15 @@ def test_damaged_metadata_does_not_hide_the_damage_of_other_topics(run: Run, num
     assert "2 damaged places" in err
 
 
+def test_a_damaged_topic_does_not_keep_the_others_from_the_list(run: Run, numbers: Topic) -> None:
+    Log(LOG).create("first", NUMBERS)
+    harm(LOG / "first" / "topic.json", 20)
+    code, out, err = run("list", "--json")
+    assert code == 1
+    assert [json.loads(line)["topic"] for line in out.splitlines()] == ["numbers"]
+    assert str(LOG / "first" / "topic.json") in err
+
+
 def test_nothing_is_looked_at_where_a_topic_is_not_there(run: Run, numbers: Topic) -> None:
     code, out, err = run("verify", "numbers", "nubmers")
     assert (code, out) == (2, "")

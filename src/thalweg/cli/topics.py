@@ -85,20 +85,28 @@ def show_list(log: Path, *, json: bool) -> None:
     """Print every topic, a line each.
 
     Raises:
-        LogDamaged: What is stored of one is not what was written.
+        LogDamaged: What is stored of one is not what was written; the others are printed.
     """
     opened = Log(log)
-    rows = []
+    rows, damaged = [], []
     for name in opened.topics():
-        info = opened.topic(name).describe()
+        try:
+            info = opened.topic(name).describe()
+        except LogDamaged as error:
+            damaged.append(error)
+            continue
         rows.append({"topic": name, "partitions": len(info.partitions), "rows": info.rows, "bytes": info.bytes})
     if json:
         for row in rows:
             print(json_line(row))
     elif rows:
         _print(pa.Table.from_pylist(rows))
-    else:
+    elif not damaged:
         print(f"no topics in {log}; make one: thalweg topic create NAME", file=sys.stderr)
+    for another in damaged[1:]:
+        print(another, file=sys.stderr)
+    if damaged:
+        raise damaged[0]
 
 
 def describe(log: Path, name: str, *, json: bool) -> None:

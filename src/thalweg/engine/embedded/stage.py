@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from pathlib import Path
+from typing import ClassVar, Final, Protocol
 
 import polars as pl
 
@@ -160,6 +162,7 @@ def without_bad_rows(
     return results, bad
 
 
+_PACKAGE: Final = str(Path(__file__).resolve().parents[2]) + os.sep
 _PYTHON_TIMES = {pl.Datetime: (-62_135_596_800_000_000, 253_402_300_799_999_999), pl.Date: (-719_162, 2_932_896)}
 """What Python's datetime and date can hold: the years 1 to 9999."""
 
@@ -190,5 +193,8 @@ def described(error: Exception) -> str:
 
 
 def traced(error: Exception) -> str:
-    """Return an error's traceback."""
-    return "".join(traceback.format_exception(error))
+    """Return an error's traceback from the user's function on; whole if it did not come so far."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames or error.__traceback__))
