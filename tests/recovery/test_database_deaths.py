@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tests.recovery.sink_targets import TARGETS
+from tests.recovery.sink_targets import TARGETS, rows
 from thalweg import SinkError
 from thalweg.connect import _duckdb, _sqlite, duckdb, sqlite
 from thalweg.core.ports import EpochWriter, Sink, WriteRequest
@@ -180,6 +180,42 @@ def test_a_commit_that_is_cut_anywhere_is_whole_or_not_there(name: str, tmp_path
         shutil.rmtree(cut)
     writer.close()
     assert seen == {1, 2}
+
+
+FIRST = """
+import resource, signal, sys
+from pathlib import Path
+from tests.recovery.sink_targets import TARGETS
+
+if sys.argv[4]:
+    from thalweg.connect._duckdb import _Connection
+    _Connection._make = lambda self, path: None
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
+TARGETS[sys.argv[1]].open(Path(sys.argv[2]))
+"""
+
+
+def dies_at_size(name: str, here: Path, size: int, *, planted: bool = False) -> None:
+    """Die where a first file grows past a size, and open the database that is left."""
+    here.mkdir()
+    child = subprocess.run([sys.executable, "-c", FIRST, name, str(here), str(size), "bug" if planted else ""])
+    assert child.returncode == -signal.SIGXFSZ
+    writer = TARGETS[name].open(here, term=2)
+    writer.apply(1, 0, rows(1))
+    writer.close()
+    assert TARGETS[name].values(here) == [1]
+
+
+@pytest.mark.parametrize("name", CONNECTIONS)
+def test_a_process_that_dies_while_it_makes_the_database_leaves_none_or_a_whole_one(name: str, tmp_path: Path) -> None:
+    for size in (0, 1_000, 4_096):
+        dies_at_size(name, tmp_path / str(size), size)
+
+
+def test_the_deaths_find_a_database_that_is_made_in_its_place(tmp_path: Path) -> None:
+    with pytest.raises(SinkError, match="cannot be opened"):
+        dies_at_size("duckdb", tmp_path / "here", 1_000, planted=True)
 
 
 CHILD = """

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 
 from thalweg.core.errors import PlanError, SinkError
+from thalweg.core.folders import sync_folder
 from thalweg.core.ports import EpochWriter, WriteRequest
 from thalweg.core.schema import Schema
 from thalweg.core.version import table_of
@@ -91,8 +92,20 @@ class _Connection:
         self._client = importlib.import_module("duckdb")
         self._open = False
         with self.told(f"{target} cannot be opened"):
-            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+            if not os.path.exists(path):
+                self._make(Path(path))
             self._connection = self._client.connect(path)
+
+    def _make(self, path: Path) -> None:
+        """Make an empty database, there at once as a whole: DuckDB does not open one that it died while making."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f"_{path.name}.{os.getpid()}")
+        beside.unlink(missing_ok=True)
+        self._client.connect(str(beside)).close()
+        with suppress(OSError):  # another process was first, or there are no links here: DuckDB makes it in its place
+            os.link(beside, path)
+        beside.unlink()
+        sync_folder(path.parent)
 
     @contextmanager
     def told(self, doing: str) -> Iterator[None]:

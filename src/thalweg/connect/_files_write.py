@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from thalweg.columnar.encode import write_rows
 from thalweg.core.errors import SinkError
+from thalweg.core.folders import sync_folder
 from thalweg.core.ports import WriteRequest
 from thalweg.core.sink_record import SinkRecord, goes_on, may_apply
 
@@ -92,7 +93,7 @@ class FolderWriter:
                 if other != name or not written:
                     os.remove(os.path.join(self._folder, other))
             self._replaced = []
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
 
     def close(self) -> None:
         """Drop what was not applied."""
@@ -112,7 +113,7 @@ class FolderWriter:
                     os.replace(path, os.path.join(self._folder, name[1:]))
                 else:
                     os.remove(path)
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
 
     def _write_record(self, epoch: int) -> None:
         """Say which epochs count. Where no state is kept nobody goes on with the output, and there is no record."""
@@ -126,7 +127,7 @@ class FolderWriter:
             file.flush()
             os.fsync(file.fileno())
         os.replace(hidden, os.path.join(self._folder, _RECORD))
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
 
 
 def _read_record(folder: str) -> SinkRecord | None:
@@ -173,7 +174,7 @@ class SingleFileWriter:
                     self._waiting.append(table)
                 _write_synced(hidden, self._waiting, self._schema, self._format, self._compression)
                 os.replace(hidden, self._path)
-                _sync_folder(folder or ".")
+                sync_folder(folder or ".")
             finally:
                 self._waiting.clear()
                 Path(hidden).unlink(missing_ok=True)
@@ -256,17 +257,7 @@ def _make_folder(folder: str) -> None:
     above = os.path.dirname(os.path.abspath(folder))
     _make_folder(above)
     os.makedirs(folder, exist_ok=True)
-    _sync_folder(above)
-
-
-def _sync_folder(folder: str) -> None:
-    if os.name == "nt":
-        return  # a folder cannot be opened there; the file system orders renames itself
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(above)
 
 
 @contextmanager

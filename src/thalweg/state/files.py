@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
+from thalweg.core import folders
 from thalweg.core.errors import StateError
 from thalweg.core.outage import Retrying
 from thalweg.state.room import write_whole
@@ -198,11 +199,7 @@ def sync_folder(path: Path) -> None:
         StateError: They cannot be.
     """
     with writing(path):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        folders.sync_folder(path)
 
 
 def make_folder(path: Path) -> None:
