@@ -120,11 +120,11 @@ def tables(draw: st.DrawFn) -> Case:
     between = _result_kinds(first, given.kinds)
     pipelines = []
     for number in range(draw(st.integers(1, 2))):
-        second = draw(_stage(between, None, "on_change", prefix="s"))
-        third = draw(_stage(_result_kinds(second, between), None, "on_change", exact=True, prefix="t"))
-        exact = all(one.kind in EXACT for one in second.aggregates)
-        deep = exact and draw(st.booleans())
-        pipelines.append(Pipeline(f"v{number}", (first, second, third) if deep else (first, second)))
+        deep = draw(st.booleans())
+        stages = [first, draw(_stage(between, None, "on_change", exact=deep, prefix="s"))]
+        if deep:
+            stages.append(draw(_stage(_result_kinds(stages[1], between), None, "on_change", exact=True, prefix="t")))
+        pipelines.append(Pipeline(f"v{number}", tuple(stages)))
     return draw(_case(given, window, pipelines, "one read", 40))
 
 
