@@ -10,12 +10,13 @@ import os
 import random
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from tests.attacks import run as campaign
 from tests.attacks import state_bugs
-from tests.attacks.medium import Medium
+from tests.attacks.medium import Loss, Medium
 from tests.attacks.shim import Call, Fault, Record, Shim, read_records
 from tests.attacks.state_program import ROWS, STEP_ROWS, Outcome, in_child, run
 from thalweg.engine.embedded import loop
@@ -24,7 +25,8 @@ SceneName: TypeAlias = Literal["begin", "go on"]
 SHOWN: Final[dict[SceneName, int]] = {"begin": 2 * STEP_ROWS, "go on": 4 * STEP_ROWS}
 """How many rows are there in the run that is broken: it makes two checkpoints."""
 
-MOST_FAULTS = 3
+MOST_FAULTS = 1
+"""What comes after so many is as a rule the same once more, and each takes two runs."""
 _ONLY_AT: Final = {Fault.SYNC_EIO: Call.SYNC, Fault.SHORT: Call.WRITE}
 
 WAITS_S = 0.2
@@ -82,7 +84,7 @@ class StateCalls:
             self._heal(place, where)
         shutil.rmtree(place)
 
-    def cut(self, scene: SceneName, cuts: int) -> None:
+    def cut(self, scene: SceneName, cuts: int, losses: Sequence[Loss]) -> None:
         """Let the power go at points of a scene's run, then run to the end."""
         place, records = self.records(scene)
         rng = random.Random(f"{self.seed}:{scene}")
@@ -90,10 +92,10 @@ class StateCalls:
         chosen = set(points) if cuts >= len(points) else set(rng.sample(points, cuts))
         medium = Medium(place, self.before(scene))
         for point in points:
-            for loss in ("all", "some") if point in chosen else ():
+            for loss in losses if point in chosen else ():
                 self.cuts += 1
                 shutil.rmtree(place)
-                medium.after_loss(loss, rng, place)  # type: ignore[arg-type]  # one of two
+                medium.after_loss(loss, rng, place)
                 self._heal(place, f"{scene}: power lost at call {point} of {len(records)}, {loss} that was not synced")
             if point < len(records):
                 medium.play(records[point], rng)
@@ -152,7 +154,7 @@ def main() -> None:
                     if len(attack.faults) < MOST_FAULTS and only in (None, records[at - 1].call):
                         attack.break_call(scene, at, fault)
             if given.get("cuts"):
-                attack.cut(scene, given["cuts"])
+                attack.cut(scene, given["cuts"], given.get("losses", ["all", "some"]))
     counts = {"calls": calls, "runs": attack.runs, "refused": attack.refused, "killed": attack.killed}
     campaign.answer(counts | {"cuts": attack.cuts}, attack.faults)
 

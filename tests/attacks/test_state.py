@@ -52,7 +52,7 @@ def test_damage_of_any_file_stops_the_run_and_an_older_checkpoint_can_be_gone_on
 
 
 FOUND: Mapping[str, tuple[str, dict[str, Any]]] = {
-    "rename without sync": ("state_calls", {"scenes": ["begin"], "cuts": 200}),
+    "rename without sync": ("state_calls", {"scenes": ["begin"], "cuts": 200, "losses": ["all"]}),
     "a file not synced": ("state_calls", {"scenes": ["begin"], "cuts": 20}),
     "names of files not synced": ("state_calls", {"scenes": ["begin"], "cuts": 20}),
     "a manifest written before its files": ("state_calls", {"scenes": ["begin"], "ways": ["KILL"], "stride": 4}),
