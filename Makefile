@@ -9,8 +9,8 @@ ARGS ?=
 NAME ?=
 SECONDS ?=
 
-# `make test` runs two workers: it is meant for a machine of two cores.
-WORKERS ?= 2
+# `make test` is meant for a machine of two cores; as some tests wait for the disk or a process, it runs three workers.
+WORKERS ?= 3
 
 TEST := .venv/test/bin
 DEMO := .venv/demo/bin
