@@ -18,7 +18,7 @@ from thalweg.connect import view
 from thalweg.core.schema import TIMESTAMP
 from thalweg.engine.embedded import crash_loop
 from thalweg.engine.embedded.crash_loop import CAREFUL_ROWS, MOST_CRASHES, CrashLoop, is_crash
-from thalweg.state.crashes import Crashes, in_flight
+from thalweg.state.crashes import Crashes, in_flight, note_in_flight
 from thalweg.testing import Scripted
 from thalweg.testing.scripted import Piece
 
@@ -179,6 +179,11 @@ def test_a_process_that_dies_within_a_step_again_and_again_is_not_started_for_ev
         fails(tmp_path, MOST_CRASHES + 1)
     with pytest.raises(StateError, match=r"failed 5 times in a row .* the process died within a step: .* from the beg"):
         run(tmp_path)
+
+
+def test_a_note_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match=r"in-flight\.json cannot be written"):
+        note_in_flight(tmp_path / "gone", {})
 
 
 def test_a_process_that_is_killed_between_two_steps_is_no_failure(

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 import thalweg as tw
-from thalweg import col, count
+from thalweg import StateError, col, count
 from thalweg.connect import files, memory, view
 from thalweg.core.sizes import size_bytes
 from thalweg.engine.embedded import hashed_runs
@@ -60,6 +60,17 @@ def test_rows_in_files_are_found_replaced_and_given_once(budget: Memory, rng: ra
     parts = list(arrangement.current())
     assert held(pl.concat(parts)) == known
     assert sum(part.height for part in parts) == len(known)
+
+
+def test_a_disk_that_is_full_is_told_with_what_to_do(
+    budget: Memory, rng: random.Random, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(hashed_runs.pa, "OSFile", full)
+    with pytest.raises(StateError, match=r"thalweg-state-.* cannot be written: No space left on device; .* make room"):
+        filled(budget, rng)
 
 
 def test_what_is_in_memory_keeps_to_the_budget(budget: Memory, rng: random.Random) -> None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from thalweg.state.files import writing
 from thalweg.state.store import StateStore
 
 CRASHES: Final = "crashes.json"
@@ -81,8 +82,14 @@ def forget_crashes(store: StateStore) -> None:
 
 
 def note_in_flight(directory: Path, rows: Mapping[str, str]) -> None:
-    """Say which rows a step is about to process; empty: none. It is for a process that dies, so nothing is synced."""
-    (directory / _IN_FLIGHT).write_text(json.dumps(dict(rows)), encoding="utf-8")
+    """Say which rows a step is about to process; empty: none. It is for a process that dies, so nothing is synced.
+
+    Raises:
+        StateError: It cannot be written.
+    """
+    path = directory / _IN_FLIGHT
+    with writing(path):
+        path.write_text(json.dumps(dict(rows)), encoding="utf-8")
 
 
 def in_flight(directory: Path) -> Mapping[str, str]:

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from thalweg.columnar.frames import to_frame
 from thalweg.engine.embedded.direct import picked
+from thalweg.state.files import writing
 
 HASH: Final = "__hash"
 PIECE_ROWS: Final = 262_144
@@ -225,10 +226,14 @@ def _cut(run: Run) -> Iterator[Run]:
 
 
 def _written(run: Run, folder: Path) -> Run:
-    """Write a run to a file and return it, mapped; the file goes with it."""
+    """Write a run to a file and return it, mapped; the file goes with it.
+
+    Raises:
+        StateError: It cannot be written.
+    """
     path = folder / f"{os.urandom(8).hex()}.arrow"
     table = run.frame.hstack([run.hashes.alias(HASH)]).rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+    with writing(path), pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
     with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
         rows = to_frame(reader.read_all())

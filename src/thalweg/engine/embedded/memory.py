@@ -8,6 +8,8 @@ import weakref
 from pathlib import Path
 from typing import Final, Protocol
 
+from thalweg.state.files import writing
+
 _RESIDENT: Final = 2
 """Of the budget one part in so many is for what is kept."""
 _MERGED: Final = 8
@@ -80,11 +82,16 @@ class Memory:
             self._folder = None
 
     def folder(self) -> Path:
-        """Return where files go; it is made when it is first asked for."""
+        """Return where files go; it is made when it is first asked for.
+
+        Raises:
+            StateError: It cannot be made.
+        """
         if self._folder is None:
-            if self._beside is not None:
-                self._beside.mkdir(parents=True, exist_ok=True)
-            self._folder = Path(tempfile.mkdtemp(prefix="thalweg-state-", dir=self._beside))
+            with writing(self._beside or Path(tempfile.gettempdir())):
+                if self._beside is not None:
+                    self._beside.mkdir(parents=True, exist_ok=True)
+                self._folder = Path(tempfile.mkdtemp(prefix="thalweg-state-", dir=self._beside))
         return self._folder
 
 
