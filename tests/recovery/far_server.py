@@ -190,10 +190,15 @@ class BadLine:
         self._ready.set()
         self._loop.run_forever()
         server.close()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.run_until_complete(self._end())
         self._loop.close()
+
+    async def _end(self) -> None:
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # what they have closed is let go of after them
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -210,15 +215,17 @@ class BadLine:
                 there = 100 + self._rng.randrange(3_000)
             else:
                 back = 20 + self._rng.randrange(40)
-        await asyncio.wait(
-            [
-                asyncio.ensure_future(self._pass(reader, far_writer, there)),
-                asyncio.ensure_future(self._pass(far_reader, writer, back)),
-            ],
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        writer.close()
-        far_writer.close()
+        ways = [
+            asyncio.ensure_future(self._pass(reader, far_writer, there)),
+            asyncio.ensure_future(self._pass(far_reader, writer, back)),
+        ]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            writer.close()
+            far_writer.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, left: int | None) -> None:
         try:
