@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from thalweg.cli.program import LoadError
 from thalweg.core.errors import Place, PlanError, StateError, ThalwegError, user_place
+from thalweg.core.signals import AT_ONCE
 
 FAILED: Final = 1
 """The exit code of a run that failed."""
@@ -98,8 +99,7 @@ def guarded(command: Callable[..., Any], bound: inspect.BoundArguments, *, as_js
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
-        message = "stopped at once: what came after the last checkpoint is not kept"
-        return told(Failure("Interrupted", message, None, None, FAILED), as_json)
+        return told(Failure("Interrupted", AT_ONCE, None, None, FAILED), as_json)
     except Exception as error:
         return told(failure_of(error, caller), as_json)
 

@@ -26,6 +26,9 @@ from thalweg.core.errors import StoppedError
 INTERRUPTED_S: Final = 3.0
 """How long code that was interrupted may take to end; what calls no Python does not notice that it was."""
 
+AT_ONCE: Final = "stopped at once: what came after the last checkpoint is not kept"
+"""What a second signal did."""
+
 _GRACE_S: Final = 1.0
 """A run that notices itself that it is late says what it waits for."""
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -108,7 +111,7 @@ class _Stopping:
         while got != _END:
             got = self._next(INTERRUPTED_S)
             if got is None:
-                os.write(2, f"thalweg: {self.message}\n".encode())
+                os.write(2, f"thalweg: {self.message if self.late else AT_ONCE}\n".encode())
                 os._exit(1)
 
     def _next(self, timeout_s: float | None) -> int | None:
