@@ -101,10 +101,12 @@ class _Connection:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f"_{path.name}.{os.getpid()}")
         beside.unlink(missing_ok=True)
-        self._client.connect(str(beside)).close()
-        with suppress(OSError):  # another process was first, or there are no links here: DuckDB makes it in its place
-            os.link(beside, path)
-        beside.unlink()
+        try:
+            self._client.connect(str(beside)).close()
+            with suppress(OSError):  # another process was first, or there are no links: DuckDB makes it in its place
+                os.link(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
         sync_folder(path.parent)
 
     @contextmanager

@@ -171,7 +171,7 @@ def replace_file(
         ready: Called when all is written and the new file is about to get the name.
 
     Raises:
-        StateError: It cannot be; the old one is as it was.
+        StateError: It cannot be; the old one is as it was, or the new one has its name but not for sure.
     """
     beside = path.with_name(f"_{path.name}")
     write_synced(beside, data, room)
