@@ -34,6 +34,11 @@ _PACKAGE = str(Path(__file__).resolve().parent.parent)
 _PROGRAMS = str(Path(_PACKAGE) / "demo")
 
 
+def of_package(file: str) -> bool:
+    """Tell whether a file is the package's own; its demonstrations are programs like a user's."""
+    return file.startswith(_PACKAGE) and not file.startswith(_PROGRAMS)
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A line of the user's program."""
@@ -50,9 +55,8 @@ def user_place() -> Place | None:
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        own = file.startswith(_PACKAGE) and not file.startswith(_PROGRAMS)
         # Generated __init__ methods and C callbacks have no file of their own.
-        if not own and not file.startswith("<"):
+        if not of_package(file) and not file.startswith("<"):
             return Place(file, frame.f_lineno)
         frame = frame.f_back  # type: ignore[assignment]  # the last frame's f_back is None
     return None

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Protocol
 
 import polars as pl
 
+from thalweg.core.errors import of_package
 from thalweg.engine.embedded.ledger import Entry
 from thalweg.engine.embedded.memory import Memory
 from thalweg.engine.embedded.rows import NEVER, Rows
@@ -162,7 +161,6 @@ def without_bad_rows(
     return results, bad
 
 
-_PACKAGE: Final = str(Path(__file__).resolve().parents[2]) + os.sep
 _PYTHON_TIMES = {pl.Datetime: (-62_135_596_800_000_000, 253_402_300_799_999_999), pl.Date: (-719_162, 2_932_896)}
 """What Python's datetime and date can hold: the years 1 to 9999."""
 
@@ -195,6 +193,6 @@ def described(error: Exception) -> str:
 def traced(error: Exception) -> str:
     """Return an error's traceback from the user's function on; whole if it did not come so far."""
     frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+    while frames is not None and of_package(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
     return "".join(traceback.format_exception(type(error), error, frames or error.__traceback__))
